@@ -1,0 +1,1 @@
+"""A prepaid gateway between a company's applications and the WhatsApp Business API."""
