@@ -1,0 +1,176 @@
+-- The named queries of the ledger. A line "-- name --" starts one; farebox/ledger.py names them, nothing builds SQL.
+
+-- record_holds --
+-- Records holds whose wallet's epoch is still the number's. FOR KEY SHARE waits for a rebuild under way (which locks the
+-- row FOR UPDATE) and then reads the new epoch, so a worker that took from a lost wallet finds its hold missing in the
+-- answer. It does not wait for a change of the number's settings.
+WITH asked AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                         $17::bigint[], $18::bigint[])
+        AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
+              recipient, template, note, client_reference, created_ms, expires_ms)
+), current AS (
+    SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
+)
+INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
+                  state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at)
+SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
+       state_evidence, pool, recipient, template, note, client_reference,
+       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0)
+FROM asked JOIN current USING (number_id, epoch)
+RETURNING hold_id;
+
+-- accept_holds --
+-- The upstream took these messages. A status may have come first: then only the wamid is added.
+UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid),
+                state = CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END
+FROM unnest($1::uuid[], $2::text[]) AS asked (hold_id, wamid)
+WHERE hold.hold_id = asked.hold_id;
+
+-- holds_by_reference --
+-- Finds the holds that statuses speak of, by hold id or by wamid.
+SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered
+FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
+
+-- end_holds --
+-- Ends holds by one event and books what is charged, in one statement: state, entry and balance move together.
+-- The join with `current` takes the lock that makes a rebuild wait for us, or us for it.
+WITH asked AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid)
+), current AS (
+    SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
+), ended AS (
+    UPDATE hold SET state = $6, ended_by = $7, billed_micros = asked.billed_micros, webhook = asked.webhook,
+                    wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
+                    ended_at = to_timestamp($9::bigint / 1000.0)
+    FROM asked JOIN current USING (number_id)
+    WHERE hold.hold_id = asked.hold_id AND hold.number_id = asked.number_id AND hold.state = ANY ($8::text[])
+    RETURNING hold.hold_id, hold.number_id, hold.billed_micros, current.epoch, hold.late
+), booked AS (
+    INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
+    SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($9::bigint / 1000.0)
+    FROM ended WHERE billed_micros > 0
+    RETURNING number_id, amount_micros
+), charged AS (
+    SELECT number_id, sum(amount_micros) AS total_micros FROM booked GROUP BY number_id
+), locked AS (  -- in one order, so that two workers that settle for the same numbers do not wait for each other
+    SELECT number_id, total_micros FROM balance JOIN charged USING (number_id) ORDER BY number_id FOR UPDATE OF balance
+), moved AS (
+    UPDATE balance SET balance_micros = balance_micros - locked.total_micros
+    FROM locked WHERE balance.number_id = locked.number_id
+)
+SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
+
+-- note_delivery --
+-- A delivery came without a price (the other of delivered and read carries it): remembered for the day the hold expires.
+UPDATE hold SET delivered_at = coalesce(delivered_at, to_timestamp($2::bigint / 1000.0))
+WHERE hold_id = ANY ($1::uuid[]) AND ended_at IS NULL;
+
+-- expired_holds --
+SELECT hold_id, number_id, fare_micros, delivered_at IS NOT NULL AS delivered FROM hold
+WHERE state IN ('reserved', 'accepted') AND expires_at <= to_timestamp($1::bigint / 1000.0)
+ORDER BY expires_at LIMIT $2;
+
+-- credit_topup --
+-- Books a top-up once: a repeated reference books nothing and returns nothing.
+WITH current AS (
+    SELECT number_id, epoch FROM number WHERE number_id = $2 FOR KEY SHARE
+), added AS (
+    INSERT INTO topup (topup_id, number_id, reference, method, amount_micros, state, created_at)
+    SELECT $1, number_id, $3, $4, $5, 'succeeded', to_timestamp($6::bigint / 1000.0) FROM current
+    ON CONFLICT (number_id, reference) DO NOTHING
+    RETURNING topup_id, number_id, amount_micros
+), booked AS (
+    INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, topup_id, at)
+    SELECT number_id, 'topup', 'outside', 'number', amount_micros, topup_id, to_timestamp($6::bigint / 1000.0) FROM added
+), moved AS (
+    UPDATE balance SET balance_micros = balance_micros + added.amount_micros
+    FROM added WHERE balance.number_id = added.number_id
+)
+SELECT added.topup_id, current.epoch FROM added, current;
+
+-- topup_by_reference --
+SELECT topup_id, number_id, reference, method, amount_micros, state, created_at FROM topup
+WHERE number_id = $1 AND reference = $2;
+
+-- topups --
+SELECT topup_id, number_id, reference, method, amount_micros, state, created_at FROM topup
+WHERE number_id = $1 ORDER BY created_at DESC, topup_id LIMIT $2;
+
+-- lock_number --
+SELECT epoch FROM number WHERE number_id = $1 FOR UPDATE;
+
+-- next_epoch --
+UPDATE number SET epoch = epoch + 1 WHERE number_id = $1 RETURNING epoch;
+
+-- wallet_truth --
+-- What a wallet must hold. One statement, so one snapshot: balance and open holds belong together.
+SELECT b.balance_micros,
+       coalesce((SELECT sum(fare_micros) FROM hold WHERE number_id = $1 AND state IN ('reserved', 'accepted')), 0)::bigint
+           AS held_micros,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(hold_id, fare_micros, pool)), '[]') FROM hold
+        WHERE number_id = $1 AND state IN ('reserved', 'accepted') AND (fare_micros > 0 OR pool IS NOT NULL)) AS holds,
+       (SELECT coalesce(jsonb_object_agg(pool, used), '{}') FROM
+           (SELECT pool, count(*) AS used FROM hold WHERE number_id = $1 AND pool = ANY ($2::text[])
+            AND (ended_by IS NULL OR ended_by = 'deliver') GROUP BY pool) AS pools) AS pools
+FROM balance b WHERE b.number_id = $1;
+
+-- windows_of --
+SELECT user_id, kind, ends_at_ms FROM open_window WHERE number_id = $1 AND ends_at_ms > $2;
+
+-- open_windows --
+-- Windows only grow; a repeated or late webhook never shortens one.
+INSERT INTO open_window (number_id, user_id, kind, ends_at_ms)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+ON CONFLICT (number_id, user_id, kind) DO UPDATE SET ends_at_ms = excluded.ends_at_ms
+WHERE open_window.ends_at_ms < excluded.ends_at_ms;
+
+-- close_window --
+DELETE FROM open_window WHERE number_id = $1 AND user_id = ANY ($2::text[]) AND kind = $3;
+
+-- forget_windows --
+DELETE FROM open_window WHERE ends_at_ms < $1;
+
+-- ledger_position --
+-- For the comparison with the wallet: stored balance, sum of entries, open holds.
+SELECT n.number_id, n.epoch, n.currency, b.balance_micros,
+       coalesce((SELECT sum(CASE WHEN into_book = 'number' THEN amount_micros ELSE -amount_micros END)
+                 FROM entry e WHERE e.number_id = n.number_id), 0)::bigint AS entries_micros,
+       coalesce((SELECT sum(fare_micros) FROM hold h
+                 WHERE h.number_id = n.number_id AND state IN ('reserved', 'accepted')), 0)::bigint AS held_micros
+FROM number n JOIN balance b USING (number_id)
+WHERE n.number_id > $1 ORDER BY n.number_id LIMIT $2;
+
+-- balances_by_account --
+SELECT n.account_id, n.currency, sum(b.balance_micros)::bigint AS balance_micros
+FROM number n JOIN balance b USING (number_id) GROUP BY n.account_id, n.currency;
+
+-- message --
+SELECT h.*, n.currency, n.timezone FROM hold h JOIN number n USING (number_id)
+WHERE h.hold_id = $1 OR h.wamid = $2 ORDER BY h.created_at DESC LIMIT 1;
+
+-- entries --
+SELECT e.entry_id, e.number_id, e.kind, e.from_book, e.into_book, e.amount_micros, e.hold_id, e.topup_id, e.at,
+       h.wamid, h.category, h.market, t.reference
+FROM entry e LEFT JOIN hold h USING (hold_id) LEFT JOIN topup t USING (topup_id)
+WHERE e.number_id = $1 AND e.entry_id < $2 ORDER BY e.entry_id DESC LIMIT $3;
+
+-- put_unmatched --
+INSERT INTO unmatched_status (number_id, wamid, status, payload, created_at)
+VALUES ($1, $2, $3, $4::jsonb, to_timestamp($5::bigint / 1000.0)) ON CONFLICT DO NOTHING;
+
+-- take_unmatched --
+-- Statuses whose hold is known by now, oldest first.
+SELECT u.number_id, u.wamid, u.status, u.payload FROM unmatched_status u
+WHERE EXISTS (SELECT FROM hold h WHERE h.wamid = u.wamid) ORDER BY u.created_at LIMIT $1;
+
+-- drop_unmatched --
+DELETE FROM unmatched_status WHERE number_id = $1 AND wamid = $2 AND status = $3;
+
+-- now --
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + offset_ms AS now_ms, offset_ms FROM clock;
+
+-- set_clock --
+UPDATE clock SET offset_ms = $1;

@@ -1,0 +1,149 @@
+"""A message that a client asks to send: what it is, to whom, and what the gateway needs to price it.
+
+Only what the decision needs is validated, so that a field Meta adds tomorrow passes. The body is forwarded as it came.
+Source of the fields: Meta, "Messages API" (developers.facebook.com, business-messaging/whatsapp).
+"""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+CORRELATION = "biz_opaque_callback_data"  # a field of the send that its status webhooks bring back
+MAX_NAME = 512  # Meta's limit on a template's name; languages are shorter still
+_NOT_DIGITS = re.compile(r"\D", re.ASCII)
+_USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}")
+
+
+class Kind(StrEnum):
+    """What a message is to the tariff, before its template's category is known."""
+
+    TEMPLATE = "template"
+    SERVICE = "service"
+    REACTION = "reaction"
+    DIRECT = "direct"  # an ordinary message that names a category: business-initiated, without a template
+    NOT_A_MESSAGE = "not_a_message"  # mark-as-read, typing: no recipient, no fare, no status
+
+
+class BadMessageError(ValueError):
+    """The body can not be understood as a message. The text is one sentence for the developer who sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The facts of one send."""
+
+    kind: Kind
+    user: str = ""  # digits of a phone number, or a business-scoped user id
+    category: str = ""  # of a direct send
+    template_name: str = ""
+    template_language: str = ""
+    client_reference: str = ""
+    has_correlation: bool = False  # the client uses the correlation field itself: its value is left alone
+
+
+def parse_message(body: bytes) -> Message:
+    """Read a send; raises BadMessageError.
+
+    A duplicated key is refused: two parsers may disagree on which one counts, and one of the two decides the price.
+    """
+    try:
+        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
+        raise BadMessageError(str(reason)) from None
+    if not isinstance(fields, dict):
+        raise BadMessageError("the body must be a JSON object")
+    if "status" in fields and "type" not in fields:
+        if any(name in fields for name in ("to", "recipient", "template")):
+            raise BadMessageError("a body with status can not also carry a message")
+        return Message(Kind.NOT_A_MESSAGE)
+    if fields.get("recipient_type") not in (None, "individual"):
+        raise BadMessageError("recipient_type must be individual; group sends are not priced by this gateway yet")
+    type_ = fields.get("type") or "text"
+    if not isinstance(type_, str):
+        raise BadMessageError("type must be a string")
+    reference = fields.get(CORRELATION)
+    common = Message(
+        Kind.SERVICE,
+        user=_user(fields),
+        client_reference=storable(reference) if isinstance(reference, str) else "",
+        has_correlation=CORRELATION in fields,
+    )
+    if type_ == "template":
+        name, language = _template(fields.get("template"))
+        return replace(common, kind=Kind.TEMPLATE, template_name=name, template_language=language)
+    if "template" in fields:
+        raise BadMessageError("a message with a template must have the type template")
+    category = fields.get("category")
+    if category in ("utility", "authentication"):
+        return replace(common, kind=Kind.DIRECT, category=category)
+    if category not in (None, "service"):
+        raise BadMessageError("category must be utility, authentication or service")
+    return replace(common, kind=Kind.REACTION) if type_ == "reaction" else common
+
+
+def with_correlation(body: bytes, hold_id: str) -> bytes:
+    """Return the body with the hold id in the correlation field, every other byte as it came.
+
+    The field is written in front of the closing brace, so numbers, escapes and the order of fields stay the client's.
+    """
+    end = body.rstrip()
+    inside = end[:-1].rstrip()
+    comma = b"" if inside.endswith(b"{") else b","
+    return inside + comma + b'"' + CORRELATION.encode() + b'":"' + hold_id.encode() + b'"}'
+
+
+def normalise_user(text: str) -> str:
+    """Return a recipient as the wallet names it: a business-scoped user id as it is, else the digits."""
+    return text if _USER_ID.fullmatch(text) else _NOT_DIGITS.sub("", text)
+
+
+def storable(text: str) -> str:
+    """Return a text that PostgreSQL can store: no NUL, no half surrogate (JSON can carry both), and not without end.
+
+    One such text would fail the insert of every send that shares its batch.
+    """
+    if text.isascii() and "\0" not in text and len(text) <= MAX_NAME:
+        return text
+    return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _user(fields: dict[str, Any]) -> str:
+    """Return the recipient. Meta takes `to` where both are given."""
+    for name in ("to", "recipient"):
+        value = fields.get(name)
+        if value is None:
+            continue
+        # Some clients send the number as a JSON number, and Meta takes it.
+        user = normalise_user(str(value)) if isinstance(value, str | int) else ""
+        if not user:
+            raise BadMessageError(f"{name} must be a phone number or a user id")
+        return user[:MAX_NAME]
+    raise BadMessageError("to is missing: the phone number of the recipient")
+
+
+def _template(template: object) -> tuple[str, str]:
+    if not isinstance(template, dict):
+        raise BadMessageError("template is missing: an object with name and language")
+    name, language = template.get("name"), template.get("language")
+    code = language.get("code") if isinstance(language, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise BadMessageError("template.name must be the name of an approved template")
+    if not isinstance(code, str) or not 0 < len(code) <= MAX_NAME:
+        raise BadMessageError("template.language.code must be the template's language, like en_US")
+    return storable(name), storable(code).replace("-", "_")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadMessageError(f"the field {twice[:40]} is given twice")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise BadMessageError(f"the body is not valid JSON: {name} is no JSON number")

@@ -1,0 +1,225 @@
+"""A webhook from WhatsApp: what it says about windows, holds and templates, and to which numbers it belongs.
+
+All three levels are lists (`entry`, `changes`, `statuses` or `messages`), and every element is read. Meta adds fields,
+types and values without notice, so what is not understood is skipped, never an error: the bytes are relayed anyway.
+Sources: Meta, "Webhooks: messages, statuses, message_template_status_update, template_category_update".
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from farebox.core.message import CORRELATION, normalise_user, storable
+
+SIGNATURE_HEADER = "X-Hub-Signature-256"
+
+
+class BadWebhookError(ValueError):
+    """The body is no webhook of WhatsApp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A user wrote (or called): windows open."""
+
+    users: tuple[str, ...]  # phone number and business-scoped user id, whichever are known
+    at_ms: int
+    from_ad: bool  # came through a click on an ad: an answer may open the free entry point window
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What WhatsApp says a delivery costs: a type and a category, never an amount."""
+
+    type: str
+    category: str
+    billable: bool
+
+    @property
+    def free(self) -> bool:
+        """Tell whether the delivery is free: by its type, and by `billable` (announced as deprecated) without one."""
+        return self.type.startswith("free_") if self.type else not self.billable
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One step in the life of a message that went out."""
+
+    wamid: str
+    status: str
+    users: tuple[str, ...]
+    at_ms: int
+    reference: str  # the correlation field, where the send carried one
+    pricing: Pricing | None
+    free_entry_point_until_ms: int | None  # None: the webhook names no end
+    error_code: int | None
+
+    @property
+    def delivered(self) -> bool:
+        """Tell whether the message arrived: read and played imply delivered, which may be skipped."""
+        return self.status in ("delivered", "read", "played")
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what the explanation of a charge keeps of this webhook."""
+        pricing = None if self.pricing is None else {"type": self.pricing.type, "category": self.pricing.category}
+        return {"status": self.status, "at_ms": self.at_ms, "pricing": pricing, "error_code": self.error_code}
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateChange:
+    """A template was approved, paused, moved to another category."""
+
+    waba_id: str
+    name: str
+    language: str
+    category: str | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The changes of one payload that belong to one number (or, without one, to a whole business account)."""
+
+    waba_id: str
+    number_id: str | None
+    inbound: tuple[Inbound, ...]
+    statuses: tuple[Status, ...]
+    templates: tuple[TemplateChange, ...]
+
+
+def sign(body: bytes, secret: str) -> str:
+    """Return the signature header's value for a body."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def signature_ok(body: bytes, secret: str, header: str) -> bool:
+    """Tell whether a payload was signed with this secret."""
+    return hmac.compare_digest(sign(body, secret).encode(), header.encode())
+
+
+def load_webhook(body: bytes) -> dict[str, Any]:
+    """Read the JSON of a webhook; raises BadWebhookError."""
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadWebhookError("the body is not valid JSON") from None
+    if not isinstance(payload, dict):
+        raise BadWebhookError("the body must be a JSON object")
+    return payload
+
+
+def parts_of(payload: dict[str, Any]) -> list[Part]:
+    """Return what the payload says, change by change."""
+    return [
+        Part(
+            waba_id=waba_id,
+            number_id=number_id,
+            inbound=tuple(_inbound(value)),
+            statuses=tuple(_statuses(value)),
+            templates=tuple(_templates(waba_id, _text(change.get("field")), value)),
+        )
+        for waba_id, number_id, change, value in _changes(payload)
+    ]
+
+
+def cut_for(payload: dict[str, Any], number_ids: set[str], waba_ids: set[str]) -> bytes:
+    """Return the payload with only the changes of these numbers (and, where a change names none, of these accounts).
+
+    Non-ASCII is escaped as Meta escapes it: receivers compute the signature over those bytes.
+    """
+    entries = []
+    for entry in _dicts(payload.get("entry")):
+        changes = [
+            change
+            for change in _dicts(entry.get("changes"))
+            if (number := _number_id(_dict(change.get("value")))) in number_ids
+            or (number is None and _text(entry.get("id")) in waba_ids)
+        ]
+        if changes:
+            entries.append({**entry, "changes": changes})
+    return json.dumps({**payload, "entry": entries}, separators=(",", ":")).encode()
+
+
+def _changes(payload: dict[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any], dict[str, Any]]]:
+    for entry in _dicts(payload.get("entry")):
+        for change in _dicts(entry.get("changes")):
+            value = _dict(change.get("value"))
+            yield _text(entry.get("id")), _number_id(value), change, value
+
+
+def _number_id(value: dict[str, Any]) -> str | None:
+    return _text(_dict(value.get("metadata")).get("phone_number_id")) or None
+
+
+def _inbound(value: dict[str, Any]) -> Iterator[Inbound]:
+    for message in _dicts(value.get("messages")):
+        users = _users(message, "from", "from_user_id")
+        if users:
+            yield Inbound(users, _seconds(message.get("timestamp")) or 0, bool(_dict(message.get("referral"))))
+    for call in _dicts(value.get("calls")):
+        users = _users(call, "from", "from_user_id")
+        # A user's call opens the window too, answered or not; a call of the business has the user in `to`.
+        if users and call.get("direction") != "BUSINESS_INITIATED":
+            yield Inbound(users, _seconds(call.get("timestamp")) or 0, from_ad=False)
+
+
+def _statuses(value: dict[str, Any]) -> Iterator[Status]:
+    for status in _dicts(value.get("statuses")):
+        pricing, conversation = _dict(status.get("pricing")), _dict(status.get("conversation"))
+        price = None
+        if pricing:
+            price = Pricing(
+                type=_text(pricing.get("type")),
+                category=_text(pricing.get("category")).replace("-", "_"),
+                billable=pricing.get("billable") is not False,
+            )
+        errors = _dicts(status.get("errors"))
+        code = errors[0].get("code") if errors else None
+        yield Status(
+            wamid=_text(status.get("id")),
+            status=_text(status.get("status")),
+            users=_users(status, "recipient_id", "recipient_user_id"),
+            at_ms=_seconds(status.get("timestamp")) or 0,
+            reference=_text(status.get(CORRELATION)),
+            pricing=price,
+            free_entry_point_until_ms=_seconds(conversation.get("expiration_timestamp")),
+            error_code=code if isinstance(code, int) else None,
+        )
+
+
+def _templates(waba_id: str, field: str, value: dict[str, Any]) -> Iterator[TemplateChange]:
+    name = _text(value.get("message_template_name"))
+    if not name:
+        return
+    language = _text(value.get("message_template_language")).replace("-", "_")
+    if field == "template_category_update":
+        # Without previous_category the change is only impending, and new_category names the current one.
+        yield TemplateChange(waba_id, name, language, _text(value.get("new_category")).lower() or None, None)
+    elif field == "message_template_status_update":
+        category = _text(value.get("message_template_category")).lower() or None
+        yield TemplateChange(waba_id, name, language, category, _text(value.get("event")).upper() or None)
+
+
+def _users(fields: dict[str, Any], *names: str) -> tuple[str, ...]:
+    return tuple(user for name in names if (user := normalise_user(_text(fields.get(name)))))
+
+
+def _seconds(value: object) -> int | None:
+    """Read a Unix time in seconds, which Meta writes as a string, as milliseconds."""
+    text = str(value) if isinstance(value, str | int) else ""
+    return int(text) * 1000 if text.isascii() and text.isdigit() and len(text) <= 12 else None
+
+
+def _text(value: object) -> str:
+    return storable(value) if isinstance(value, str) else ""
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,26 @@
+-- Ends holds of one number after the ledger has ended them: the wallet is given to last.
+--
+-- KEYS[1] wallet, KEYS[2] open holds (see take.lua)
+-- ARGV    for each hold: its id, the billed fare in micro-units, "1" if its free unit goes back to the pool
+--
+-- Returns available in micro-units, or "" where the wallet is missing. A hold that the wallet does not know was closed
+-- before, or its wallet was rebuilt after the ledger had ended it: either way there is nothing left to do.
+
+local wallet, holds = KEYS[1], KEYS[2]
+if redis.call('HEXISTS', wallet, 'epoch') == 0 then return '' end
+
+for i = 1, #ARGV, 3 do
+    local hold, billed, give_unit_back = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
+    local taken = redis.call('HGET', holds, hold)
+    if taken then
+        local fare, pool = string.match(taken, '^(%d+):%d+:(.*)$')
+        redis.call('HDEL', holds, hold)
+        redis.call('HINCRBY', wallet, 'held', '-' .. fare)
+        redis.call('HINCRBY', wallet, 'available', fare)
+        redis.call('HINCRBY', wallet, 'available', '-' .. billed)
+        if give_unit_back and pool ~= '' then
+            redis.call('HINCRBY', wallet, 'pool:' .. pool, -1)
+        end
+    end
+end
+return redis.call('HGET', wallet, 'available')

@@ -1,0 +1,21 @@
+-- Raises a hold to a bill that is dearer, before the ledger charges it: the wallet is taken from first.
+-- Also sets a hold aside anew that had already ended (a late delivery), or that had cost nothing. Available may go below
+-- zero: the message was delivered, so the fare is due.
+--
+-- KEYS[1] wallet, KEYS[2] open holds (see take.lua); ARGV[1] epoch or "" for the current one, ARGV[2] hold, ARGV[3] billed
+-- Returns the wallet's epoch, or "" where the wallet is missing. Changes nothing where the epoch is another: that wallet was
+-- rebuilt from a ledger that knows more than the caller.
+
+local wallet, holds = KEYS[1], KEYS[2]
+local epoch = redis.call('HGET', wallet, 'epoch')
+if not epoch then return '' end
+if ARGV[1] ~= '' and ARGV[1] ~= epoch then return epoch end
+
+local fare, rest = string.match(redis.call('HGET', holds, ARGV[2]) or '0:0:', '^(%d+)(:%d+:.*)$')
+local more = tonumber(ARGV[3]) - tonumber(fare)
+if more > 0 then
+    redis.call('HINCRBY', wallet, 'available', string.format('-%.0f', more))
+    redis.call('HINCRBY', wallet, 'held', string.format('%.0f', more))
+    redis.call('HSET', holds, ARGV[2], ARGV[3] .. rest)
+end
+return epoch
