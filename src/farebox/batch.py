@@ -1,7 +1,7 @@
 """Group commit: what many callers ask for during one turn of the event loop goes to a store as one batch.
 
-While a batch is under way, the next one gathers. So an idle gateway adds no wait, and a busy one pays for one round trip
-where it would have paid for a hundred.
+While a batch is under way, the next one gathers. So an idle gateway adds no wait, and a busy one pays for one round
+trip where it would have paid for a hundred.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ class Batcher(Generic[Ask, Answer]):
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 try:
                     answers = await self._flush([ask for ask, _ in batch])
-                except Exception as error:  # noqa: BLE001  each caller of the batch decides what a broken store means to it
+                except Exception as error:
+                    # Each caller of the batch decides what a broken store means to it.
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(error)

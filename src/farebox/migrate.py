@@ -1,4 +1,7 @@
-"""Brings a database to the current schema. Safe to run twice and by several processes at once: an advisory lock orders them."""
+"""Brings a database to the current schema.
+
+Safe to run twice and by several processes at once: an advisory lock orders them.
+"""
 
 import asyncpg
 
@@ -13,7 +16,8 @@ async def migrate(database_url: str) -> list[str]:
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migration (number int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS migration"
+            " (number int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
         )
         known = {row["number"] for row in await connection.fetch("SELECT number FROM migration")}
         applied = []

@@ -1,0 +1,251 @@
+"""The truth about money, in Postgres: holds, entries, balances, and the windows and pools a wallet is rebuilt from.
+
+Each method is one named query of `sql/queries.sql`; what must happen together is one statement. Recording and accepting
+holds are batched over all sends in flight (group commit).
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from farebox.batch import Batcher
+from farebox.core.hold import Event, State, sources, target
+from farebox.sql import queries
+
+MAX_CONNECTIONS = 8  # a worker's share: a few batches at once and the admin reads; Postgres allows 100 in all
+MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
+MAX_WAITING = 10_000  # holds waiting for the ledger, as for the wallet
+
+
+class LedgerUnavailableError(Exception):
+    """The database did not answer in time, or not at all: a write may or may not have been committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    """A hold to be recorded, with everything that will explain it."""
+
+    hold_id: UUID
+    number_id: str
+    epoch: int
+    message_class: str
+    fare_micros: int
+    regime: str
+    category: str
+    market: str
+    why: str
+    rate_source: str
+    state_evidence: str
+    pool: str | None
+    recipient: str
+    template: str | None
+    note: str | None
+    client_reference: str | None
+    created_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHold:
+    """What a status handler needs to know of a hold."""
+
+    hold_id: UUID
+    number_id: str
+    state: State
+    message_class: str
+    fare_micros: int
+    category: str
+    market: str
+    wamid: str | None
+    pool: str | None
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A hold that is to end, and what it is billed."""
+
+    hold_id: UUID
+    number_id: str
+    billed_micros: int
+    webhook: dict[str, Any] | None = None
+    wamid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A hold that this call ended, and the number's epoch at that moment."""
+
+    hold_id: UUID
+    number_id: str
+    billed_micros: int
+    epoch: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a wallet must hold."""
+
+    balance_micros: int
+    held_micros: int
+    holds: list[tuple[str, int, str | None]]
+    pools: dict[str, int]
+
+
+class Ledger:
+    """The ledger's queries. Raises LedgerUnavailableError where the database is away."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+        self._records: Batcher[NewHold, bool] = Batcher(
+            self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+        self._accepts: Batcher[tuple[UUID, str | None], None] = Batcher(
+            self._accept_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+
+    @classmethod
+    async def connect(cls, url: str, *, timeout_s: float) -> "Ledger":
+        """Open the connection pool."""
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            command_timeout=timeout_s,
+            timeout=timeout_s,
+            server_settings={"application_name": "farebox", "timezone": "UTC"},
+        )
+        return cls(pool)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.close()
+
+    async def record(self, hold: NewHold) -> bool:
+        """Record a hold; False where its wallet's epoch is no longer the number's: nothing may leave on it."""
+        return await self._records.submit(hold)
+
+    async def accept(self, hold_id: UUID, wamid: str | None) -> None:
+        """Note that the upstream took a message, under this wamid."""
+        await self._accepts.submit((hold_id, wamid))
+
+    async def find_holds(self, hold_ids: Iterable[UUID], wamids: Iterable[str]) -> list[KnownHold]:
+        """Find holds by their ids or by wamids."""
+        rows = await self.fetch("holds_by_reference", list(hold_ids), list(wamids))
+        return [
+            KnownHold(
+                row["hold_id"],
+                row["number_id"],
+                State(row["state"]),
+                row["class"],
+                row["fare_micros"],
+                row["category"],
+                row["market"],
+                row["wamid"],
+                row["pool"],
+                row["delivered"],
+            )
+            for row in rows
+        ]
+
+    async def end(self, event: Event, ends: Sequence[End], now_ms: int) -> list[Ended]:
+        """End holds by one event; return those that it changed. Entry, state and balance move in one statement."""
+        if not ends:
+            return []
+        rows = await self.fetch(
+            "end_holds",
+            [end.hold_id for end in ends],
+            [end.number_id for end in ends],
+            [end.billed_micros for end in ends],
+            [None if end.webhook is None else json.dumps(end.webhook) for end in ends],
+            [end.wamid for end in ends],
+            target(event).value,
+            event.value,
+            [state.value for state in sources(event)],
+            now_ms,
+        )
+        return [
+            Ended(row["hold_id"], row["number_id"], row["billed_micros"], row["epoch"], row["late"]) for row in rows
+        ]
+
+    @asynccontextmanager
+    async def number_locked(self, number_id: str) -> AsyncIterator["LockedNumber"]:
+        """Hold the number's row lock: no hold is recorded, none ended and no top-up booked meanwhile."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.fetchval(queries()["lock_number"], number_id)
+                yield LockedNumber(number_id, connection)
+        except _AWAY as error:
+            raise _unavailable(error) from error
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a named query and return its rows."""
+        try:
+            return list(await self._pool.fetch(queries()[query], *arguments))
+        except _AWAY as error:
+            raise _unavailable(error) from error
+
+    async def fetch_one(self, query: str, *arguments: Any) -> asyncpg.Record | None:
+        """Run a named query and return its first row."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    async def _record_batch(self, holds: list[NewHold]) -> list[bool]:
+        columns = zip(*map(_columns, holds), strict=True)
+        recorded = {row["hold_id"] for row in await self.fetch("record_holds", *columns)}
+        return [hold.hold_id in recorded for hold in holds]
+
+    async def _accept_batch(self, accepted: list[tuple[UUID, str | None]]) -> list[None]:
+        ids, wamids = zip(*accepted, strict=True)
+        states = [state.value for state in sources(Event.ACCEPT)]
+        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value)
+        return [None] * len(accepted)
+
+
+class LockedNumber:
+    """What may be asked and done while a number's row is locked."""
+
+    def __init__(self, number_id: str, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+        self._number_id = number_id
+        self._connection = connection
+
+    async def next_epoch(self) -> int:
+        """Raise the epoch: holds of older wallets are refused once this transaction commits."""
+        return int(await self._connection.fetchval(queries()["next_epoch"], self._number_id))
+
+    async def truth(self, pools: Sequence[str]) -> Truth:
+        """Return what the wallet must hold, in one snapshot."""
+        row = await self._connection.fetchrow(queries()["wallet_truth"], self._number_id, pools)
+        assert row is not None, "every number has a balance"
+        holds = [(hold, fare, pool) for hold, fare, pool in json.loads(row["holds"])]
+        return Truth(row["balance_micros"], row["held_micros"], holds, json.loads(row["pools"]))
+
+    async def windows(self, now_ms: int) -> list[tuple[str, str, int]]:
+        """Return the open windows: (user, window, end in ms)."""
+        rows = await self._connection.fetch(queries()["windows_of"], self._number_id, now_ms)
+        return [(row["user_id"], row["kind"], row["ends_at_ms"]) for row in rows]
+
+
+_columns = attrgetter(*(column.name for column in fields(NewHold)))  # in the order of record_holds' parameters
+
+# Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow. An
+# error of our own making (a constraint, a wrong type) is none of these and stays an exception.
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+def _unavailable(error: BaseException) -> LedgerUnavailableError:
+    return LedgerUnavailableError(f"the ledger's database does not answer: {type(error).__name__}")

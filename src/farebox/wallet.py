@@ -1,0 +1,243 @@
+"""The live state of numbers in Redis: available, held, windows, pools. Fast, and disposable.
+
+Every change is a script in `farebox/lua/`, one verb a file, so that what is read and what is written can not come
+apart. All keys of a number share a hash tag and so a slot. The ledger can rebuild every wallet; `rebuild` here only
+writes what it is told.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from farebox.assets import asset
+from farebox.batch import Batcher
+
+# Longer than any window (free entry point: up to 7 days), so that expiry only cleans up and never decides.
+KEEP_WINDOWS_MS = 8 * 86_400_000
+CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; the mark only has to outlive that
+MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
+MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
+MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
+REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
+
+
+class WalletUnavailableError(Exception):
+    """The store did not answer in time: nothing may be assumed about what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One send that wants its fare: its hold id, number, recipient and offer, and the number's own rules."""
+
+    hold_id: str
+    number_id: str
+    user: str
+    offer: str
+    block_at_micros: int
+    cover: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the wallet said: whether it took the fare, by which term, and what is left."""
+
+    taken: bool
+    term: int
+    available_micros: int
+    evidence: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A wallet's money, as it stands."""
+
+    epoch: int
+    available_micros: int
+    held_micros: int
+
+
+class Wallet:
+    """The wallets of all numbers, in one Redis or Valkey."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        # One retry at once: after a restart of the store every pooled connection is dead, and every script here may be
+        # repeated. The timeout is short: a send waits for the store, and a client for the send.
+        self._redis: Redis = Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=0,
+        )
+        self._scripts = {
+            name: asset(f"lua/{name}.lua").read_text() for name in ("take", "close", "extend", "credit", "open")
+        }
+        self._digests = {
+            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._scripts.items()
+        }
+        self._takes: Batcher[Ask, Decision | None] = Batcher(
+            self._take_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raise WalletUnavailableError unless the store answers."""
+        await _answer(self._redis.ping())
+
+    async def take(self, ask: Ask) -> Decision | None:
+        """Decide about a send and take its fare in one step; None where the wallet is missing and must be rebuilt."""
+        return await self._takes.submit(ask)
+
+    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, bool]]) -> None:
+        """Give back what ended holds had set aside, less the billed fare.
+
+        An end is (hold id, billed micro-units, whether its free unit goes back to the pool).
+        """
+        arguments = [
+            text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), "1" if unit else "0")
+        ]
+        await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
+
+    async def extend(self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None) -> int | None:
+        """Raise a hold to a dearer bill; return the wallet's epoch, None where the wallet is missing.
+
+        With an epoch, nothing changes unless the wallet is of that epoch.
+        """
+        keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
+        answer = await self._call(
+            "extend", keys, ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros)]
+        )
+        return int(answer) if answer else None
+
+    async def credit(self, number_id: str, topup_id: UUID, amount_micros: int, epoch: int) -> int | None:
+        """Add money that the ledger has booked; return available, None where the wallet must be (or was) rebuilt."""
+        keys = [_key(number_id, "wallet"), _key(number_id, f"credit:{topup_id}")]
+        answer = await self._call("credit", keys, [str(epoch), str(amount_micros), str(CREDIT_MARK_S)])
+        return int(answer) if answer else None
+
+    async def open_windows(self, number_id: str, windows: Iterable[tuple[str, str, int]]) -> None:
+        """Open windows: (user, window, end in ms)."""
+        keys, arguments = [], [str(KEEP_WINDOWS_MS)]
+        for user, name, ends_at_ms in windows:
+            keys.append(_key(number_id, f"user:{user}"))
+            arguments += [name, str(ends_at_ms)]
+        if keys:
+            await self._call("open", keys, arguments)
+
+    async def close_window(self, number_id: str, users: Iterable[str], name: str) -> None:
+        """Close a window that turned out not to be open."""
+        for user in users:
+            await _answer(self._redis.hdel(_key(number_id, f"user:{user}"), name))
+
+    async def position(self, number_id: str) -> Position | None:
+        """Return a wallet's money, None where the wallet is missing."""
+        epoch, available, held = await _answer(
+            self._redis.hmget(_key(number_id, "wallet"), ["epoch", "available", "held"])
+        )
+        return None if epoch is None else Position(int(epoch), int(available), int(held))
+
+    async def rebuild(
+        self,
+        number_id: str,
+        position: Position,
+        *,
+        holds: Sequence[tuple[str, int, str | None]],
+        pools: dict[str, int],
+        windows: Iterable[tuple[str, str, int]],
+    ) -> None:
+        """Write a wallet anew. While it is being written it is missing, so nobody takes from half of it."""
+        wallet, open_holds = _key(number_id, "wallet"), _key(number_id, "holds")
+        await _answer(self._redis.delete(wallet, open_holds))
+        for start in range(0, len(holds), REBUILD_CHUNK):
+            fields: dict[Any, Any] = {
+                hold: f"{fare}:1:{pool or ''}" for hold, fare, pool in holds[start : start + REBUILD_CHUNK]
+            }
+            await _answer(self._redis.hset(open_holds, mapping=fields))
+        rows = list(windows)
+        for start in range(0, len(rows), REBUILD_CHUNK):
+            await self.open_windows(number_id, rows[start : start + REBUILD_CHUNK])
+        fields = {
+            "epoch": str(position.epoch),
+            "available": str(position.available_micros),
+            "held": str(position.held_micros),
+            **{f"pool:{name}": str(used) for name, used in pools.items()},
+        }
+        await _answer(self._redis.hset(wallet, mapping=fields))
+
+    async def _take_batch(self, asks: list[Ask]) -> list[Decision | None]:
+        """One pipelined round trip for all sends in flight; a script call for each number among them."""
+        calls = _group(asks)
+        for attempt in ("as it is", "with the script loaded"):
+            pipeline = self._redis.pipeline(transaction=False)
+            if attempt == "with the script loaded":
+                pipeline.script_load(self._scripts["take"])
+            for places in calls:
+                keys, arguments = _take_arguments([asks[place] for place in places])
+                pipeline.evalsha(self._digests["take"], len(keys), *keys, *arguments)
+            answers = await _answer(pipeline.execute(raise_on_error=False))
+            # A store that restarted has forgotten the script. Repeating is safe: what was taken is answered again.
+            if not any(isinstance(answer, NoScriptError) for answer in answers):
+                break
+        decisions: list[Decision | None] = [None] * len(asks)
+        for places, answer in zip(calls, answers[-len(calls) :], strict=True):
+            if isinstance(answer, RedisError):
+                raise WalletUnavailableError(str(answer)) from answer
+            epoch, *results = answer
+            for place, (outcome, term, available, evidence) in zip(places, results, strict=bool(epoch)):
+                decisions[place] = Decision(outcome == "taken", term - 1, int(available), evidence, int(epoch))
+        return decisions
+
+    async def _call(self, script: str, keys: list[str], arguments: list[str]) -> Any:
+        try:
+            return await _answer(self._redis.evalsha(self._digests[script], len(keys), *keys, *arguments))
+        except NoScriptError:
+            return await _answer(self._redis.eval(self._scripts[script], len(keys), *keys, *arguments))
+
+
+def _key(number_id: str, name: str) -> str:
+    return f"farebox:{{{number_id}}}:{name}"
+
+
+def _group(asks: list[Ask]) -> list[list[int]]:
+    """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
+    by_number: dict[tuple[str, int, bool], list[int]] = {}
+    for place, ask in enumerate(asks):
+        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover), []).append(place)
+    return [
+        places[start : start + MAX_SENDS_PER_CALL]
+        for places in by_number.values()
+        for start in range(0, len(places), MAX_SENDS_PER_CALL)
+    ]
+
+
+def _take_arguments(asks: list[Ask]) -> tuple[list[str], list[str]]:
+    first = asks[0]
+    keys = [_key(first.number_id, "wallet"), _key(first.number_id, "holds")]
+    arguments = [str(first.now_ms), str(first.block_at_micros), "cover" if first.cover else "", str(KEEP_WINDOWS_MS)]
+    for ask in asks:
+        keys.append(_key(ask.number_id, f"user:{ask.user}"))
+        arguments += [ask.hold_id, ask.offer]
+    return keys, arguments
+
+
+async def _answer(call: Awaitable[Any] | Any) -> Any:
+    """Wait for the store; every way in which it can be away becomes one exception."""
+    try:
+        return await call
+    except NoScriptError:
+        raise
+    except (TimeoutError, RedisError, OSError) as error:
+        raise WalletUnavailableError(f"the wallet's store does not answer: {type(error).__name__}") from error
