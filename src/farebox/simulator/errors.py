@@ -79,6 +79,7 @@ class GraphError(Exception):
         http_status: int | None = None,
         kind: str = "OAuthException",
         subcode: int | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         known_status, title, known_details = CODES.get(code, (400, "Unknown error", ""))
         self.code = code
@@ -88,6 +89,7 @@ class GraphError(Exception):
         self.http_status = known_status if http_status is None else http_status
         self.kind = kind
         self.subcode = subcode
+        self.headers = headers or {}
         super().__init__(f"{self.message}: {self.details}")
 
     def graph(self) -> dict[str, Any]:
