@@ -30,7 +30,8 @@ WHERE hold.hold_id = asked.hold_id;
 
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
-SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered
+SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
+       state_evidence LIKE 'fep%' AS in_free_entry_point
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
@@ -174,3 +175,26 @@ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + offset_ms AS now
 
 -- set_clock --
 UPDATE clock SET offset_ms = $1;
+
+-- all_numbers --
+SELECT * FROM number;
+
+-- active_keys --
+SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;
+
+-- all_templates --
+SELECT waba_id, name, language, category, status FROM template;
+
+-- put_templates --
+-- Writes only what changed, so that an unchanged list announces nothing new.
+INSERT INTO template (waba_id, name, language, category, status, updated_at)
+SELECT *, to_timestamp($6::bigint / 1000.0) FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT (waba_id, name, language) DO UPDATE
+SET category = excluded.category, status = excluded.status, updated_at = excluded.updated_at
+WHERE (template.category, template.status) IS DISTINCT FROM (excluded.category, excluded.status);
+
+-- change_template --
+-- A webhook says what changed about a template; what it does not say stays.
+UPDATE template SET category = coalesce($4, category), status = coalesce($5, status),
+                    updated_at = to_timestamp($6::bigint / 1000.0)
+WHERE waba_id = $1 AND name = $2 AND language = $3;

@@ -5,7 +5,7 @@ Each field's description is what README and `config/farebox.toml` say about it; 
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -22,7 +22,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Every setting, its default and one sentence about it."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     database_url: str | None = Field(
         None, description="PostgreSQL of the ledger; empty: farebox runs its own in the data folder."
@@ -76,8 +76,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library names all five
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: command line, environment, file."""
         file = os.environ.get(f"{PREFIX}CONFIG") or asset("config/farebox.toml")
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 SECRETS = ("admin_token", "app_secret", "verify_token", "database_url", "redis_url")
 
 
-def load_settings(**command_line: object) -> Settings:
+def load_settings(**command_line: Any) -> Settings:
     """Read the settings; raises SettingsError with one sentence."""
     config = os.environ.get(f"{PREFIX}CONFIG")
     if config and not Path(config).is_file():
@@ -103,9 +103,9 @@ def load_settings(**command_line: object) -> Settings:
         raise SettingsError(f"{config or 'config/farebox.toml'}: {error}") from error
 
 
-def _secret_files() -> dict[str, object]:
+def _secret_files() -> dict[str, Any]:
     """Read `FAREBOX_X_FILE` for every secret that the environment does not give itself."""
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for name in SECRETS:
         variable = f"{PREFIX}{name}_file".upper()
         file = os.environ.get(variable)

@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from farebox.batch import Batcher
-from farebox.core.hold import Event, State, sources, target
+from farebox.core.hold import OPEN, Event, State, sources, target
 from farebox.sql import queries
 
 MAX_CONNECTIONS = 8  # a worker's share: a few batches at once and the admin reads; Postgres allows 100 in all
@@ -65,6 +65,12 @@ class KnownHold:
     wamid: str | None
     pool: str | None
     delivered: bool
+    in_free_entry_point: bool
+
+    @property
+    def open(self) -> bool:
+        """Tell whether the fare is still set aside."""
+        return self.state in OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ class Ledger:
                 row["wamid"],
                 row["pool"],
                 row["delivered"],
+                row["in_free_entry_point"],
             )
             for row in rows
         ]
@@ -180,8 +187,8 @@ class Ledger:
         """Hold the number's row lock: no hold is recorded, none ended and no top-up booked meanwhile."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                await connection.fetchval(queries()["lock_number"], number_id)
-                yield LockedNumber(number_id, connection)
+                epoch = await connection.fetchval(queries()["lock_number"], number_id)
+                yield LockedNumber(number_id, int(epoch), connection)
         except _AWAY as error:
             raise _unavailable(error) from error
 
@@ -212,8 +219,11 @@ class Ledger:
 class LockedNumber:
     """What may be asked and done while a number's row is locked."""
 
-    def __init__(self, number_id: str, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+    def __init__(
+        self, number_id: str, epoch: int, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+    ) -> None:
         self._number_id = number_id
+        self.epoch = epoch
         self._connection = connection
 
     async def next_epoch(self) -> int:

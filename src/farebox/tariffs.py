@@ -65,6 +65,10 @@ class Tariffs:
     def __contains__(self, name: str) -> bool:
         return name == AUTO or name in self._by_name
 
+    def by_name(self, name: str) -> Tariff:
+        """Return a tariff by its name."""
+        return self._by_name[name]
+
     def currencies(self, regime: str) -> set[str]:
         """Return the currencies that a regime has rate cards in."""
         tariffs = self._by_date if regime == AUTO else [self._by_name[regime]]

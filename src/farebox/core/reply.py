@@ -6,7 +6,7 @@ only `message`, others only `error_data.details`, so the sentence stands in both
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 OUT_OF_FUNDS = (
@@ -37,12 +37,14 @@ class Reply:
 
     status: int
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def with_headers(self, *headers: tuple[str, str]) -> "Reply":
+        """Return the same answer with further headers."""
+        return replace(self, headers=(*self.headers, *headers))
 
 
-def error_reply(
-    dialect: Dialect, *, status: int, code: int, sentence: str, headers: dict[str, str] | None = None
-) -> Reply:
+def error_reply(dialect: Dialect, *, status: int, code: int, sentence: str) -> Reply:
     """Return an error in the dialect's shape. The sentence is written as it is: no character is HTML-escaped."""
     trace = secrets.token_urlsafe(16)
     content: dict[str, object]
@@ -72,4 +74,4 @@ def error_reply(
                 "errors": [{"code": code, "title": "Message could not be sent", "details": sentence}],
             }
     body = json.dumps(content, ensure_ascii=False).encode()
-    return Reply(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
+    return Reply(status, body, (("Content-Type", "application/json; charset=utf-8"),))

@@ -63,6 +63,7 @@ class Term:
     rule: TermRule
     fare_micros: int
     rate_source: str
+    pool: str | None  # what a free unit is taken from, "service:2026-11"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +130,26 @@ class Tariff:
         known = self._offers.get(key)
         if known is not None:
             return known
-        terms = tuple(self._term(rule, market, currency) for rule in self.rules[kind])
-        wire = json.dumps([self._wire(term, month) for term in terms], separators=(",", ":"))
+        terms = tuple(self._term(rule, market, currency, month) for rule in self.rules[kind])
+        wire = json.dumps([self._wire(term) for term in terms], separators=(",", ":"))
         offer = Offer(self.name, category, market, terms, wire)
         if len(self._offers) >= MAX_OFFERS:
             self._offers.clear()
         self._offers[key] = offer
         return offer
 
-    def _term(self, rule: TermRule, market: str, currency: str) -> Term:
-        if rule.rate is None:
-            return Term(rule, 0, "")
-        rate = self.rate(currency, market, rule.rate)
-        return Term(rule, rate.micros, rate.source)
+    def pool(self, month: str) -> str:
+        """Return the name of a month's pool."""
+        return f"{self.pool_name}:{month}"
 
-    def _wire(self, term: Term, month: str) -> list[str | int]:
+    def _term(self, rule: TermRule, market: str, currency: str, month: str) -> Term:
+        pool = self.pool(month) if rule.when is When.POOL else None
+        if rule.rate is None:
+            return Term(rule, 0, "", pool)
+        rate = self.rate(currency, market, rule.rate)
+        return Term(rule, rate.micros, rate.source, pool)
+
+    def _wire(self, term: Term) -> list[str | int]:
         """Write a term for take.lua: condition, fare, paid, then the condition's own two arguments."""
         paid = int(term.rule.message_class is Class.PAID)
         condition: str
@@ -152,7 +158,7 @@ class Tariff:
             case When.ALWAYS:
                 condition, arguments = "always", []
             case When.POOL:
-                condition, arguments = "pool", [f"{self.pool_name}:{month}", self.pool_size]
+                condition, arguments = "pool", [term.pool or "", self.pool_size]
             case When.FREE_ENTRY_POINT:
                 condition, arguments = "window", [FREE_ENTRY_POINT]
             case When.FREE_ENTRY_POINT_OFFERED:

@@ -1,0 +1,135 @@
+"""Who is calling, for which number, and with which token the call goes on to WhatsApp."""
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode
+
+from multidict import CIMultiDict
+
+from farebox.core.path import Route
+from farebox.core.reply import CODE_PARAMETER, CODE_PERMISSION, CODE_TOKEN, Reply, error_reply
+from farebox.directory import KEY_PREFIX, Directory, Key, Number
+from farebox.upstream import end_to_end
+
+TOKEN_HEADERS = ("Authorization", "D360-API-KEY")
+# Parameters that carry a token or a proof of one (HMAC of the client's token): wrong as soon as the token is swapped.
+TOKEN_PARAMETERS = ("access_token", "input_token")
+PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request of an application, free of any server's types."""
+
+    method: str
+    raw_path: str
+    query: str
+    headers: CIMultiDict[str]
+    body: bytes = b""
+
+
+class DeniedError(Exception):
+    """The caller may not do this. Carries the answer in the caller's own shape."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may go on: the number that is meant (if any is), and the token to go on with."""
+
+    request: Request
+    route: Route
+    number: Number | None
+    client_token: str
+    upstream_token: str
+
+    def path_qs(self) -> str:
+        """Return path and query as they go upstream: byte for byte, unless they carry the client's token."""
+        request = self.request
+        if self.client_token == self.upstream_token or not request.query:
+            return request.raw_path + (f"?{request.query}" if request.query else "")
+        pairs = parse_qsl(request.query, keep_blank_values=True)
+        if not any(name in TOKEN_PARAMETERS + PROOF_PARAMETERS for name, _ in pairs):
+            return f"{request.raw_path}?{request.query}"
+        swapped = [
+            (name, self.upstream_token if name in TOKEN_PARAMETERS and value == self.client_token else value)
+            for name, value in pairs
+            if name not in PROOF_PARAMETERS
+        ]
+        return f"{request.raw_path}?{urlencode(swapped)}"
+
+    def headers(self) -> "CIMultiDict[str]":
+        """Return the headers as they go upstream, with the upstream's token in place of the client's.
+
+        The answer is asked for without compression, because its links and ids are read.
+        """
+        headers = CIMultiDict(end_to_end(self.request.headers.items()))
+        for name in TOKEN_HEADERS:
+            if name in headers:
+                scheme = "Bearer " if name == "Authorization" else ""
+                headers[name] = scheme + self.upstream_token
+        headers["Accept-Encoding"] = "identity"
+        return headers
+
+
+def admit(directory: Directory, route: Route, request: Request) -> Call:
+    """Find the caller's key and number; raises DeniedError."""
+    token = _token(request)
+    if route.send and route.number_id is not None:
+        named = [directory.numbers[route.number_id]] if route.number_id in directory.numbers else []
+    else:
+        named = [directory.numbers[id_] for id_ in route.ids if id_ in directory.numbers]
+        named += [number for id_ in route.ids for number in directory.wabas.get(id_, ())]
+    if token.startswith(KEY_PREFIX):
+        key = directory.key(token)
+        if key is None:
+            raise _denied(
+                route, 401, CODE_TOKEN, "This farebox key is unknown or revoked; create one in the admin API."
+            )
+        own = _of_key(directory, route, key, named)
+        if own.upstream_token is None:
+            sentence = "This number has no upstream_token: set one, or authenticate with the token of WhatsApp itself."
+            raise _denied(route, 401, CODE_TOKEN, sentence)
+        return Call(request, route, own, token, own.upstream_token)
+    number = named[0] if named else None
+    if route.send and number is None:
+        if route.number_id is None:
+            raise _denied(route, 401, CODE_TOKEN, "Authenticate with a farebox key: it says which number sends.")
+        raise _unknown_number(route)
+    if number is not None and number.upstream_token is not None:
+        raise _denied(route, 401, CODE_TOKEN, "Authenticate with a farebox key, as Bearer token or D360-API-KEY.")
+    return Call(request, route, number, token, token)
+
+
+def _of_key(directory: Directory, route: Route, key: Key, named: list[Number]) -> Number:
+    """Return the number that a farebox key's call is about: the one in the path, else the key's own."""
+    if route.number_id is not None and route.number_id not in directory.numbers:
+        raise _unknown_number(route)
+    own = [directory.numbers[id_] for id_ in key.numbers if id_ in directory.numbers]
+    meant = [number for number in named if number in own] if named else own
+    if not meant:
+        raise _denied(route, 403, CODE_PERMISSION, "This farebox key is not for this number.")
+    if route.send and route.number_id is None and len(own) > 1:
+        sentence = "This farebox key is for several numbers, and this path names none; use a key for a single number."
+        raise _denied(route, 400, CODE_PARAMETER, sentence)
+    return meant[0]
+
+
+def _token(request: Request) -> str:
+    bearer = request.headers.get("Authorization", "")
+    if bearer[:7].lower() == "bearer ":
+        return bearer[7:].strip()
+    if "D360-API-KEY" in request.headers:
+        return request.headers["D360-API-KEY"].strip()
+    return dict(parse_qsl(request.query)).get("access_token", "")
+
+
+def _unknown_number(route: Route) -> DeniedError:
+    sentence = f"The phone number id {route.number_id} is not set up; add it with PUT /v1/numbers/{route.number_id}."
+    return _denied(route, 404, CODE_PARAMETER, sentence)
+
+
+def _denied(route: Route, status: int, code: int, sentence: str) -> DeniedError:
+    return DeniedError(error_reply(route.dialect, status=status, code=code, sentence=sentence))

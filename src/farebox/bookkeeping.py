@@ -1,0 +1,199 @@
+"""What a webhook changes: windows open, holds end, templates move. The relay never waits for a fault in here."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from uuid import UUID
+
+from farebox import metrics
+from farebox.core.fare import Verdict, verdict
+from farebox.core.hold import Event
+from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
+from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
+from farebox.directory import Number
+from farebox.funds import Resolution, count_spend
+from farebox.gate import Gate
+from farebox.ledger import KnownHold
+from farebox.outbound import UNAVAILABLE
+
+log = logging.getLogger(__name__)
+
+FREE_ENTRY_POINT_TYPE = "free_entry_point"  # pricing.type: the first status is what proves such a window
+# A delivery is decided before a failure of the same message in the same payload: what was delivered is due.
+ORDER = (Event.DELIVER, Event.FAIL)
+
+
+async def keep_books(gate: Gate, number: Number, part: Part) -> None:
+    """Take over what one change of a payload says about a number."""
+    await _open_windows(gate, number, _inbound_windows(gate, number, part.inbound))
+    await keep_statuses(gate, number, part.statuses)
+
+
+async def keep_templates(gate: Gate, changes: Iterable[TemplateChange]) -> None:
+    """Take over what changed about templates."""
+    for change in changes:
+        await gate.ledger.fetch(
+            "change_template",
+            change.waba_id,
+            change.name,
+            change.language,
+            change.category,
+            change.status,
+            gate.clock.now_ms(),
+        )
+
+
+async def keep_statuses(gate: Gate, number: Number, statuses: Sequence[Status]) -> None:
+    """End the holds that statuses decide about. Repeated and out-of-order statuses change nothing."""
+    if not statuses:
+        return
+    await _open_windows(gate, number, _proven_windows(gate, number, statuses))
+    holds = await gate.ledger.find_holds(_references(statuses), [status.wamid for status in statuses])
+    by_wamid = {hold.wamid: hold for hold in holds if hold.number_id == number.number_id and hold.wamid}
+    by_id = {str(hold.hold_id): hold for hold in holds if hold.number_id == number.number_id}
+    decided: dict[Event, dict[UUID, tuple[Status, KnownHold, Verdict]]] = {event: {} for event in ORDER}
+    noted = []
+    for status in statuses:
+        hold = by_wamid.get(status.wamid) or by_id.get(status.reference)
+        # A reference is trusted only while the hold has no other wamid: clients may write any text into that field.
+        if hold is None or hold.wamid not in (None, status.wamid):
+            await _keep_unmatched(gate, number, status)
+            continue
+        said = _verdict(gate, number, status, hold)
+        if said is None:
+            metrics.STATUSES.labels("nothing").inc()
+        elif said.event is None:
+            noted.append(hold.hold_id)
+        else:
+            decided[said.event].setdefault(hold.hold_id, (status, hold, said))
+    if noted:
+        await gate.ledger.fetch("note_delivery", noted, gate.clock.now_ms())
+        metrics.STATUSES.labels("noted").inc(len(noted))
+    for event in ORDER:
+        await _resolve(gate, number, event, list(decided[event].values()))
+
+
+async def retry_unmatched(gate: Gate, limit: int) -> int:
+    """Try statuses again whose message was not known when they came; return how many were decided."""
+    rows = await gate.ledger.fetch("take_unmatched", limit)
+    for row in rows:
+        number = gate.directory.numbers.get(row["number_id"])
+        if number is None:
+            continue
+        fields = json.loads(row["payload"])
+        pricing = fields.pop("pricing")
+        status = Status(**{**fields, "users": tuple(fields["users"])}, pricing=Pricing(**pricing) if pricing else None)
+        await keep_statuses(gate, number, [status])
+        await gate.ledger.fetch("drop_unmatched", row["number_id"], row["wamid"], row["status"])
+    return len(rows)
+
+
+async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple[Status, KnownHold, Verdict]]) -> None:
+    try:
+        ended = await gate.funds.resolve(
+            event,
+            [
+                Resolution(hold, said.billed_micros, status.evidence(), status.wamid or None)
+                for status, hold, said in decided
+            ],
+        )
+    except UNAVAILABLE:
+        # The wallet is away, and it would have had to be asked first. The ledger keeps the statuses for the sweep.
+        for status, _, _ in decided:
+            await _postpone(gate, number, status)
+        metrics.STATUSES.labels("postponed").inc(len(decided))
+        return
+    changed = {end.hold_id: end for end in ended}
+    for status, hold, said in decided:
+        end = changed.get(hold.hold_id)
+        if end is None:
+            metrics.STATUSES.labels("nothing").inc()
+            continue
+        metrics.STATUSES.labels("settled" if end.billed_micros else "released").inc()
+        if end.billed_micros:
+            count_spend(number.currency, hold.category, end.billed_micros)
+        if end.late and end.billed_micros:
+            metrics.LATE_CHARGES.inc()
+        if said.drift is not None:
+            metrics.DRIFT.labels(hold.category).inc()
+            log.info("drift on hold %s: %s", hold.hold_id, said.drift)
+            if hold.in_free_entry_point and end.billed_micros:
+                # The window that we believed open is not: the next message there would be free in our eyes only.
+                await gate.ledger.fetch("close_window", number.number_id, list(status.users), FREE_ENTRY_POINT)
+                await gate.wallet.close_window(number.number_id, status.users, FREE_ENTRY_POINT)
+
+
+def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:
+    """Ask the tariff that is in force at the time of the delivery."""
+    tariff, _ = gate.tariffs.at(number.regime, status.at_ms or gate.clock.now_ms(), number.zone)
+    return verdict(status, hold, tariff=tariff, currency=number.currency)
+
+
+def _references(statuses: Iterable[Status]) -> list[UUID]:
+    """Return the references that could be hold ids."""
+    ids = []
+    for status in statuses:
+        try:
+            ids.append(UUID(status.reference))
+        except ValueError:
+            continue
+    return ids
+
+
+async def _keep_unmatched(gate: Gate, number: Number, status: Status) -> None:
+    """Keep a status whose message nobody knows yet: it may have overtaken the answer to its send."""
+    metrics.STATUSES.labels("unmatched").inc()
+    if status.delivered or status.status == "failed":
+        await _postpone(gate, number, status)
+
+
+async def _postpone(gate: Gate, number: Number, status: Status) -> None:
+    await gate.ledger.fetch(
+        "put_unmatched",
+        number.number_id,
+        status.wamid,
+        status.status,
+        json.dumps(asdict(status)),
+        gate.clock.now_ms(),
+    )
+
+
+Window = tuple[str, str, int]  # user, window, end in ms
+
+
+def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> list[Window]:
+    now_ms = gate.clock.now_ms()
+    tariff, _ = gate.tariffs.at(number.regime, now_ms, number.zone)
+    windows = []
+    for message in inbound:
+        # A window starts when the user wrote, which can not lie in the future whatever the timestamp says.
+        start_ms = min(message.at_ms or now_ms, now_ms)
+        for user in message.users:
+            windows.append((user, CUSTOMER_SERVICE, start_ms + tariff.customer_service_ms))
+            if message.from_ad:
+                windows.append((user, FREE_ENTRY_POINT_OFFER, start_ms + tariff.free_entry_point_answer_ms))
+    return windows
+
+
+def _proven_windows(gate: Gate, number: Number, statuses: Iterable[Status]) -> list[Window]:
+    tariff, _ = gate.tariffs.at(number.regime, gate.clock.now_ms(), number.zone)
+    return [
+        (user, FREE_ENTRY_POINT, status.free_entry_point_until_ms or status.at_ms + tariff.free_entry_point_ms)
+        for status in statuses
+        if status.pricing is not None and status.pricing.type == FREE_ENTRY_POINT_TYPE
+        for user in status.users
+    ]
+
+
+async def _open_windows(gate: Gate, number: Number, windows: list[Window]) -> None:
+    """Open windows in the ledger first: a wallet that is rebuilt meanwhile finds them there."""
+    if not windows:
+        return
+    latest: dict[tuple[str, str], int] = {}
+    for user, kind, ends_at_ms in windows:  # one statement may not touch a row twice
+        latest[user, kind] = max(ends_at_ms, latest.get((user, kind), 0))
+    rows = [(user, kind, ends_at_ms) for (user, kind), ends_at_ms in latest.items()]
+    users, kinds, ends = zip(*rows, strict=True)
+    await gate.ledger.fetch("open_windows", [number.number_id] * len(rows), users, kinds, ends)
+    await gate.wallet.open_windows(number.number_id, rows)

@@ -1,0 +1,88 @@
+"""Which requests are sends: by the shape of the path, so that nothing walks around the box.
+
+    POST /{version}/{phone number id}/messages            Cloud API, metered
+    POST /{version}/{phone number id}/marketing_messages  Cloud API, metered
+    POST /messages                                        360dialog, metered; the key says which number
+    POST /v1/messages                                     on-premise style, metered; likewise
+
+Everything else passes, except what could be a send in disguise: an encoded slash or a dot segment (two parsers may
+disagree on where it leads), a POST to the root (Graph's batch of calls), another path that ends in a send's name.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+from farebox.core.reply import Dialect
+
+SEND_NAMES = frozenset({"messages", "marketing_messages"})
+_VERSION = re.compile(r"v\d{1,3}(\.\d{1,3})?")
+_ID = re.compile(r"\d{1,64}")
+# Graph takes the fields of a call from the query as well as from the body, and `method` replaces the HTTP method.
+_SEND_FIELDS = frozenset(
+    {"to", "recipient", "recipient_type", "type", "template", "category", "text", "status", "method", "batch"}
+)
+
+
+class BadPathError(ValueError):
+    """The path could mean different things to different readers. The text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request leads. `ids` are the path's segments that could name a number or an account."""
+
+    send: bool
+    number_id: str | None
+    dialect: Dialect
+    ids: tuple[str, ...]
+
+
+def read_path(method: str, raw_path: str, query: str) -> Route:
+    """Classify a request; raises BadPathError."""
+    segments = _segments(raw_path)
+    fields = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+    if "method" in fields or "batch" in fields:
+        raise BadPathError("method and batch in the query are not supported; make the call itself")
+    ids = tuple(segment for segment in segments if _ID.fullmatch(segment))
+    last = segments[-1].lower() if segments else ""
+    if method == "POST" and (not segments or (len(segments) == 1 and _VERSION.fullmatch(segments[0]))):
+        raise BadPathError("batches of calls are not supported; make each call on its own")
+    if method in ("GET", "HEAD", "OPTIONS", "DELETE") or last not in SEND_NAMES:
+        return Route(send=False, number_id=None, dialect=_dialect(segments), ids=ids)
+    if fields & _SEND_FIELDS:
+        raise BadPathError(
+            f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"
+        )
+    match segments:
+        case ["messages"]:
+            return Route(send=True, number_id=None, dialect=Dialect.D360, ids=ids)
+        case ["v1", "messages"]:
+            return Route(send=True, number_id=None, dialect=Dialect.ON_PREMISE, ids=ids)
+        case [version, number, _] if _VERSION.fullmatch(version) and _ID.fullmatch(number):
+            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids)
+        case [number, _] if _ID.fullmatch(number):
+            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids)
+    raise BadPathError(
+        "this path looks like a send but is none that is known; use /{version}/{phone number id}/messages"
+    )
+
+
+def _segments(raw_path: str) -> list[str]:
+    path = unquote(raw_path)
+    if path.count("/") != raw_path.count("/") or "\\" in path or "//" in path or "\0" in path:
+        raise BadPathError("the path has an encoded or doubled slash; write each segment once, separated by one slash")
+    segments = path.strip("/").split("/")
+    if "." in segments or ".." in segments:
+        raise BadPathError("the path has a dot segment; write the path that you mean")
+    return [] if segments == [""] else segments
+
+
+def _dialect(segments: list[str]) -> Dialect:
+    match segments:
+        case ["v1", *_]:
+            return Dialect.ON_PREMISE
+        case [first, *_] if first in ("configs", "media", "messages"):
+            return Dialect.D360
+        case _:
+            return Dialect.CLOUD

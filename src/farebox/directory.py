@@ -1,0 +1,125 @@
+"""What every worker knows by heart: numbers, keys and templates.
+
+A send must not wait for the database to learn whose it is, and inbound traffic must find its application while the
+database is away. So these tables live in memory and are read again when the database says that they changed.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from farebox.core.reply import Dialect
+from farebox.ledger import Ledger
+
+KEY_PREFIX = "fbx_"  # so that a farebox key is recognised, by people and by secret scanners
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A WhatsApp phone number and how it is metered."""
+
+    number_id: str
+    account_id: str
+    display_phone_number: str
+    waba_id: str
+    zone: ZoneInfo
+    currency: str
+    dialect: Dialect
+    regime: str
+    upstream_token: str | None
+    app_secret: str | None
+    app_url: str | None
+    mode: str
+    funds_rule: str
+    block_at_micros: int
+    low_balance_at_micros: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An application's key and the numbers it may use."""
+
+    key_id: UUID
+    name: str
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template's category as the registry knows it."""
+
+    category: str
+    status: str
+
+
+def new_key() -> tuple[str, bytes]:
+    """Make a key and its digest; only the digest is ever stored."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    return key, digest(key)
+
+
+def digest(key: str) -> bytes:
+    """Return what is stored of a key. The key is random, so a plain hash can not be guessed back."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class Directory:
+    """Numbers by id and by business account, keys by digest, templates by account, name and language."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, Number] = {}
+        self.wabas: dict[str, list[Number]] = {}
+        self.templates: dict[tuple[str, str, str], Template] = {}
+        self._keys: dict[bytes, Key] = {}
+
+    def key(self, token: str) -> Key | None:
+        """Return the key that a client presented, None where it is unknown or revoked."""
+        return self._keys.get(digest(token))
+
+    async def load(self, ledger: Ledger) -> None:
+        """Read all tables."""
+        await self.load_numbers(ledger)
+        await self.load_keys(ledger)
+        await self.load_templates(ledger)
+
+    async def load_numbers(self, ledger: Ledger) -> None:
+        """Read the numbers."""
+        numbers: dict[str, Number] = {}
+        wabas: dict[str, list[Number]] = {}
+        for row in await ledger.fetch("all_numbers"):
+            number = Number(
+                number_id=row["number_id"],
+                account_id=row["account_id"],
+                display_phone_number=row["display_phone_number"],
+                waba_id=row["waba_id"],
+                zone=ZoneInfo(row["timezone"]),
+                currency=row["currency"],
+                dialect=Dialect(row["dialect"]),
+                regime=row["regime"],
+                upstream_token=row["upstream_token"],
+                app_secret=row["app_secret"],
+                app_url=row["app_url"],
+                mode=row["mode"],
+                funds_rule=row["funds_rule"],
+                block_at_micros=row["block_at_micros"],
+                low_balance_at_micros=row["low_balance_at_micros"],
+            )
+            numbers[number.number_id] = number
+            wabas.setdefault(number.waba_id, []).append(number)
+        self.numbers, self.wabas = numbers, wabas
+
+    async def load_keys(self, ledger: Ledger) -> None:
+        """Read the keys that are not revoked."""
+        self._keys = {
+            row["digest"]: Key(row["key_id"], row["name"], tuple(row["numbers"]))
+            for row in await ledger.fetch("active_keys")
+        }
+
+    async def load_templates(self, ledger: Ledger) -> None:
+        """Read the template registry."""
+        self.templates = {
+            (row["waba_id"], row["name"], row["language"]): Template(row["category"], row["status"])
+            for row in await ledger.fetch("all_templates")
+        }

@@ -1,0 +1,175 @@
+"""A message goes out: parse, price, take, record, forward, answer.
+
+`send` holds every branch; the helpers compute. Nothing is sent before both stores know the hold, and a message whose
+fate is unknown is never sent again by us.
+"""
+
+import json
+import logging
+import time
+from uuid import UUID
+
+from farebox import metrics
+from farebox.access import Call
+from farebox.batch import OverloadedError
+from farebox.core.fare import Priced, price
+from farebox.core.message import BadMessageError, Kind, Message, parse_message, storable, with_correlation
+from farebox.core.money import format_micros
+from farebox.core.reply import (
+    CODE_PARAMETER,
+    CODE_PAYMENT,
+    CODE_UNAVAILABLE,
+    OUT_OF_FUNDS,
+    Dialect,
+    Reply,
+    error_reply,
+)
+from farebox.core.tariff import UnpricedError
+from farebox.directory import Number
+from farebox.funds import Refused, Reserved
+from farebox.gate import Gate
+from farebox.ledger import LedgerUnavailableError
+from farebox.upstream import FateUnknownError, NotSentError
+from farebox.wallet import WalletUnavailableError
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then; a longer outage is asked about again
+UNAVAILABLE = (WalletUnavailableError, LedgerUnavailableError, OverloadedError)
+
+
+async def send(gate: Gate, call: Call) -> Reply:
+    """Meter and forward one message; every outcome is an answer."""
+    started = time.perf_counter()
+    number = call.number
+    assert number is not None, "a send without a number was denied"
+    try:
+        message = parse_message(call.request.body)
+    except BadMessageError as error:
+        return _bad_request(call.route.dialect, str(error))
+    if message.kind is Kind.NOT_A_MESSAGE or number.mode == "off":
+        return await _forward_unmetered(gate, call)
+    try:
+        priced = await _price(gate, number, message)
+    except UnpricedError as error:
+        return _bad_request(call.route.dialect, f"This message can not be priced: {error}.")
+    try:
+        outcome = await gate.funds.reserve(number, message, priced)
+    except UNAVAILABLE as error:
+        return await _without_stores(gate, call, priced, error)
+    if isinstance(outcome, Refused):
+        metrics.SENDS.labels("paid", priced.offer.category, "refused").inc()
+        metrics.REFUSALS.labels(number.account_id).inc()
+        reply = error_reply(
+            call.route.dialect, status=gate.settings.out_of_funds_status, code=CODE_PAYMENT, sentence=OUT_OF_FUNDS
+        )
+        return reply.with_headers(
+            ("X-Farebox-Class", "paid"), ("X-Farebox-Available", format_micros(outcome.available_micros))
+        )
+    reply = await _forward(gate, call, message, priced, outcome)
+    metrics.SEND_SECONDS.observe(time.perf_counter() - started)
+    return reply
+
+
+async def _price(gate: Gate, number: Number, message: Message) -> Priced:
+    tariff, month = gate.tariffs.at(number.regime, gate.clock.now_ms(), number.zone)
+    category = None
+    if message.kind is Kind.TEMPLATE:
+        category = await gate.templates.category(number, message.template_name, message.template_language)
+        if category is None:
+            metrics.UNKNOWN_TEMPLATES.inc()
+    return price(message, template_category=category, tariff=tariff, currency=number.currency, month=month)
+
+
+async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
+    """Send a message whose fare is reserved, and note what the upstream said."""
+    number = call.number
+    assert number is not None, "a reserved send has a number"
+    hold_id = str(reserved.hold_id)
+    body = call.request.body
+    if call.route.dialect is Dialect.CLOUD and not message.has_correlation:
+        body = with_correlation(body, hold_id)
+    outcome = "unknown"
+    try:
+        reply = await gate.upstream.send(call.path_qs(), call.headers(), body)
+        if 200 <= reply.status < 300:
+            outcome = "accepted"
+            await _note_accepted(gate, reserved.hold_id, reply)
+        else:
+            outcome = "rejected"
+            await _give_back(gate, number, reserved)
+    except NotSentError as error:
+        outcome = "rejected"
+        log.warning("hold %s: the upstream could not be reached: %s", hold_id, error)
+        await _give_back(gate, number, reserved)
+        sentence = "WhatsApp could not be reached. The message was not sent and nothing was charged; try again."
+        reply = error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
+    except FateUnknownError as error:
+        log.warning("hold %s: no answer from the upstream: %s", hold_id, error)
+        sentence = (
+            f"WhatsApp did not answer in time, so the message may have been sent. Its fare stays held as {hold_id} "
+            "until a status webhook decides; sending again may deliver it twice."
+        )
+        reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
+    metrics.SENDS.labels(reserved.message_class, priced.offer.category, outcome).inc()
+    return reply.with_headers(
+        ("X-Farebox-Hold", hold_id),
+        ("X-Farebox-Fare", format_micros(reserved.fare_micros)),
+        ("X-Farebox-Class", reserved.message_class.value),
+        ("X-Farebox-Available", format_micros(reserved.available_micros)),
+    )
+
+
+async def _note_accepted(gate: Gate, hold_id: UUID, reply: Reply) -> None:
+    """Record the wamid. If the ledger is away the message is out all the same: a status webhook brings the hold id."""
+    try:
+        await gate.funds.accept(hold_id, _wamid(reply.body))
+    except UNAVAILABLE as error:
+        log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
+
+
+async def _give_back(gate: Gate, number: Number, reserved: Reserved) -> None:
+    try:
+        await gate.funds.reject(number, reserved)
+    except UNAVAILABLE as error:
+        log.warning("hold %s: not given back yet: %s", reserved.hold_id, error)
+
+
+async def _without_stores(gate: Gate, call: Call, priced: Priced, error: Exception) -> Reply:
+    """Answer while a store is away: what is free in every state passes, the rest waits."""
+    if priced.offer.always_free:
+        metrics.UNACCOUNTED.inc()
+        return await _forward_unmetered(gate, call)
+    log.warning("send for number %s not taken: %s", call.number and call.number.number_id, error or "overloaded")
+    metrics.SENDS.labels("paid", priced.offer.category, "unavailable").inc()
+    sentence = (
+        "The balance can not be checked at the moment. The message was not sent and nothing was charged; try again."
+    )
+    reply = error_reply(call.route.dialect, status=503, code=CODE_UNAVAILABLE, sentence=sentence)
+    return reply.with_headers(("Retry-After", RETRY_AFTER_S))
+
+
+async def _forward_unmetered(gate: Gate, call: Call) -> Reply:
+    """Send what costs nothing and needs no hold: mark-as-read, typing, a reaction while the stores are away."""
+    try:
+        return await gate.upstream.send(call.path_qs(), call.headers(), call.request.body)
+    except NotSentError:
+        sentence = "WhatsApp could not be reached; try again."
+        return error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
+    except FateUnknownError:
+        sentence = "WhatsApp did not answer in time."
+        return error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
+
+
+def _bad_request(dialect: Dialect, sentence: str) -> Reply:
+    metrics.SENDS.labels("none", "none", "invalid").inc()
+    return error_reply(dialect, status=400, code=CODE_PARAMETER, sentence=sentence)
+
+
+def _wamid(body: bytes) -> str | None:
+    """Return the message id of the upstream's answer, None where it has none that we can read."""
+    try:
+        wamid = json.loads(body)["messages"][0]["id"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return storable(wamid) if isinstance(wamid, str) else None

@@ -1,0 +1,91 @@
+"""HTTP to WhatsApp: metered sends as whole messages. Calls that pass through are streamed (`farebox.passthrough`)."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+import aiohttp
+from yarl import URL
+
+from farebox import metrics
+from farebox.core.reply import Reply
+
+# RFC 9110, 7.6.1: these speak of one connection, not of the message. Host and Content-Length are made anew.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+MAX_ANSWER_BYTES = 1_048_576  # of a send; Meta's are below 1 KB
+CONNECT_TIMEOUT_S = 10  # a host that does not take a connection in this time is down
+# Shorter than the idle time after which servers and load balancers close connections, so that a send does not meet one
+# that is just being closed: its fate would be unknown.
+KEEPALIVE_S = 15
+
+
+class NotSentError(Exception):
+    """No connection came about: the message has not left."""
+
+
+class FateUnknownError(Exception):
+    """The bytes left and no whole answer came back: the message may have been sent. Never sent again by us."""
+
+
+class Upstream:
+    """The connections to WhatsApp."""
+
+    def __init__(self, base_url: str, *, timeout_s: float) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.session.close()
+
+    async def send(self, path_qs: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Post a message and return the answer as it came. Raises NotSentError or FateUnknownError."""
+        started = time.perf_counter()
+        try:
+            async with self.session.post(
+                URL(self.base_url + path_qs, encoded=True),  # the client's own escapes stay as they are
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as answer:
+                content = await answer.content.read(MAX_ANSWER_BYTES + 1)
+                while not answer.content.at_eof() and len(content) <= MAX_ANSWER_BYTES:
+                    content += await answer.content.read(MAX_ANSWER_BYTES + 1 - len(content))
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise FateUnknownError("the upstream's answer is too large")
+                return Reply(answer.status, content, tuple(end_to_end(answer.headers.items())))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSentError(type(error).__name__) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise FateUnknownError(type(error).__name__) from error
+        finally:
+            metrics.UPSTREAM_SECONDS.observe(time.perf_counter() - started)
+
+
+def end_to_end(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Leave out what speaks of one connection only, Content-Length (made anew) and Host."""
+    pairs = list(headers)
+    named = {
+        token.strip().lower() for name, value in pairs if name.lower() == "connection" for token in value.split(",")
+    }
+    for name, value in pairs:
+        if name.lower() not in HOP_BY_HOP | named | {"content-length", "host"}:
+            yield name, value
