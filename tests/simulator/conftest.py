@@ -28,6 +28,10 @@ class Receiver:
         self.requests.append((await request.read(), dict(request.headers)))
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
+    async def verify(self, request: web.Request) -> web.Response:
+        right = request.query["hub.verify_token"] == "right"
+        return web.Response(text=request.query["hub.challenge"], status=200 if right else 403)
+
     @property
     def values(self) -> list[dict[str, Any]]:
         bodies = [json.loads(body) for body, _ in self.requests]
@@ -88,6 +92,7 @@ async def start() -> AsyncIterator[Start]:
         receiver = Receiver()
         listening = web.Application()
         listening.router.add_post("/hook", receiver.take)
+        listening.router.add_get("/hook", receiver.verify)
         hook = TestClient(TestServer(listening))
         await hook.start_server()
         sim = SimulatedWhatsApp(SimulatorConfig(**({"webhook_url": str(hook.make_url("/hook"))} | settings)))

@@ -82,6 +82,29 @@ async def test_everything_over_http(start, samples):
     assert world.sim.sent == []
 
 
+async def test_settings_and_groups_over_http(start, samples):
+    world = await start()
+    response = await world.client.put("/simulator/settings", json={"enforce_window": False, "free_pool": 0})
+    assert (await response.json())["free_pool"] == 0
+    await world.accepted(samples.text())
+    await world.sim.settled()
+    assert world.receiver.statuses[0]["pricing"]["type"] == "regular"
+    for wrong in ({"regime": "barter"}, {"free_pool": -1}, {"webhook_version": "latest"}, {"tokn": 1}):
+        response = await world.client.put("/simulator/settings", json=wrong)
+        assert response.status == 400
+    assert world.sim.config.regime == "auto"
+    response = await world.client.post("/simulator/groups", json={"members": ["16505551234"]})
+    assert (await response.json())["id"] in world.sim.users.groups
+
+
+async def test_a_webhook_address_can_be_verified_first(start):
+    world = await start()
+    url = world.sim.config.webhook_url
+    for token, status in (("right", 200), ("wrong", 400)):
+        asked = {"url": url, "verify_token": token}
+        assert (await world.client.put("/simulator/webhook", json=asked)).status == status
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "words"),
     [
@@ -104,7 +127,7 @@ async def test_mistakes_are_answered_with_a_sentence(start, method, path, body, 
 
 
 def test_numbers_are_read_from_the_command_line():
-    assert Number.parse("1:2:+49 30 1") == Number("1", "2", "49301")
+    assert Number.parse("1:2:+49 30 1").display_number == "49301"
     assert Number.parse("1:2:3:Europe/Berlin").timezone == "Europe/Berlin"
     with pytest.raises(ValueError, match="PHONE_NUMBER_ID"):
         Number.parse("1:2")

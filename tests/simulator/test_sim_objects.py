@@ -5,6 +5,9 @@ import hashlib
 import aiohttp
 import pytest
 
+from farebox.simulator import Number
+from farebox.simulator.wire import sign
+
 WABA = "/v25.0/102290129340398"
 PHONE = "/v25.0/106540352242922"
 
@@ -121,7 +124,75 @@ async def test_appsecret_proof_of_another_token_is_refused(start):
     assert "appsecret_proof" in answer["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v25.0/", "/v25.0/1/2/3"])
+@pytest.mark.parametrize("path", ["/", "/v25.0/1/2/3"])
 async def test_unknown_paths(start, path):
     world = await start()
     assert (await world.get(path))["error"]["code"] == 2500
+
+
+async def test_pricing_analytics_counts_deliveries(start, samples):
+    world = await start()
+    await world.sim.write_in()
+    await world.accepted(samples.template("summer_sale", to="4915112345678"))
+    await world.accepted(samples.template("summer_sale"))
+    await world.accepted(samples.text())
+    await world.sim.settled()
+    now = int(world.sim.clock.now())
+    ask = {"start": str(now - 86400), "end": str(now + 86400), "granularity": "DAILY"}
+    answer = await world.get(f"{WABA}/pricing_analytics", **ask, dimensions='["PRICING_CATEGORY","PRICING_TYPE"]')
+    points = answer["data"][0]["data_points"]
+    assert [(p["pricing_category"], p["pricing_type"], p["volume"]) for p in points] == [
+        ("MARKETING", "REGULAR", 2),
+        ("SERVICE", "FREE_CUSTOMER_SERVICE", 1),
+    ]
+    call = f"pricing_analytics.start({ask['start']}).end({ask['end']}).granularity(MONTHLY).country_codes([DE])"
+    answer = await world.get(WABA, fields=f"{call}.dimensions([COUNTRY])")
+    (point,) = answer["pricing_analytics"]["data"][0]["data_points"]
+    assert (point["country"], point["volume"]) == ("DE", 1)
+    assert (await world.get(f"{WABA}/pricing_analytics", start="1", end="2"))["error"]["code"] == 100
+
+
+async def test_numbers_with_tokens_and_webhooks_of_their_own(start, samples):
+    mine = Number(phone_number_id="7", waba_id="8", display_number="4930123456", token="mine", app_secret="other")
+    world = await start(numbers=(Number(), mine))
+    assert (await world.send(samples.template(), path="/v25.0/7/messages")).status == 401
+    response = await world.client.post(
+        "/v25.0/7/messages/", json=samples.template(), headers={"Authorization": "Bearer mine"}
+    )
+    assert response.status == 200
+    await world.sim.settled()
+    body, headers = world.receiver.requests[0]
+    assert headers["X-Hub-Signature-256"] == sign(body, "other")
+    page = await world.client.get("/v25.0/8/message_templates?limit=1", headers={"Authorization": "Bearer mine"})
+    assert "access_token=mine" in (await page.json())["paging"]["next"]
+    key = {"D360-API-KEY": "mine"}
+    url = world.sim.config.webhook_url
+    await world.client.post("/v1/configs/webhook", json={"url": url, "headers": {"X-Mine": "1"}}, headers=key)
+    await world.client.post("/messages", json=samples.template(), headers=key)
+    await world.sim.settled()
+    headers = world.receiver.requests[-1][1]
+    assert headers["X-Mine"] == "1"
+    assert "X-Hub-Signature-256" not in headers
+    assert world.receiver.values[-1]["metadata"]["phone_number_id"] == "7"
+
+
+async def test_groups_are_delivered_to_each_member(start, samples):
+    world = await start(statuses=("sent", "delivered"), free_pool=3)
+    group = world.sim.add_group(["16505551234", "4915112345678"], subject="Us")
+    assert (await world.get(f"/v25.0/{group}"))["total_participant_count"] == 2
+    to_group = samples.text(to=group, recipient_type="group")
+    await world.accepted(to_group)
+    await world.sim.write_in(group_id=group)
+    await world.accepted(to_group)
+    await world.accepted(to_group)
+    await world.sim.settled()
+    failed, sent, delivered, _, last = (value for value in world.receiver.values if "statuses" in value)
+    assert failed["statuses"][0]["errors"][0]["code"] == 131047
+    assert sent["statuses"][0]["recipient_id"] == group
+    assert "contacts" not in sent
+    who = [(s["recipient_participant_id"], s["pricing"]["type"]) for s in delivered["statuses"]]
+    free = "free_group_customer_service"
+    assert who == [("16505551234", free), ("4915112345678", free)]
+    assert [s["pricing"]["type"] for s in last["statuses"]] == [free, "regular"]
+    assert last["statuses"][1]["pricing"]["category"] == "group_service"
+    assert (await world.send(samples.text(to="nobody", recipient_type="group"))).status == 400

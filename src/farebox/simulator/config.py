@@ -1,7 +1,10 @@
 """What a simulated WhatsApp is told before it starts: its numbers, its secrets, its habits."""
 
+import re
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
+
+from .pricing import REGIMES
 
 # The number and the business account of Meta's own examples, so that its documentation can be followed as it stands.
 DEFAULT_PHONE_NUMBER_ID = "106540352242922"
@@ -11,7 +14,7 @@ DEFAULT_DISPLAY_NUMBER = "15550783881"
 STATUSES = ("sent", "delivered", "read", "played", "failed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
     """A business phone number: the sender of messages."""
 
@@ -20,12 +23,21 @@ class Number:
     display_number: str = DEFAULT_DISPLAY_NUMBER
     timezone: str = "UTC"
     """Time zone of the WhatsApp Business Account: prices change and the free pool refills at its midnight."""
-    d360_api_key: str = ""
-    """A `D360-API-KEY` of its own. Without one the simulator's token speaks for the first number."""
+    token: str = ""
+    """An access token (or `D360-API-KEY`) of its own, the only one it then answers to. Empty: the simulator's."""
+    webhook_url: str = ""
+    """Where its webhooks go, as Meta's webhook override allows. Empty: where all go."""
+    webhook_headers: dict[str, str] = field(default_factory=dict)
+    """Headers added to its webhooks, as 360dialog's clients may ask for."""
+    app_secret: str = ""
+    """Signs its webhooks, for a number of another app. Empty: the simulator's."""
+    signed: bool = True
+    """Whether its webhooks are signed; those of a 360dialog client can not be checked."""
 
     def __post_init__(self) -> None:
         if not self.phone_number_id.isdigit() or not self.waba_id.isdigit() or not self.display_number.isdigit():
-            raise ValueError(f"a number is PHONE_NUMBER_ID:WABA_ID:DISPLAY_NUMBER, digits only, got {self}")
+            ids = f"{self.phone_number_id}:{self.waba_id}:{self.display_number}"
+            raise ValueError(f"a number is PHONE_NUMBER_ID:WABA_ID:DISPLAY_NUMBER, digits only, got {ids}")
         ZoneInfo(self.timezone)
 
     @classmethod
@@ -35,12 +47,16 @@ class Number:
         if len(parts) not in (3, 4):
             raise ValueError(f"{text!r} is not PHONE_NUMBER_ID:WABA_ID:DISPLAY_NUMBER[:TIME_ZONE]")
         display = "".join(char for char in parts[2] if char.isdigit())
-        return cls(parts[0], parts[1], display, *parts[3:])
+        timezone = parts[3] if len(parts) == 4 else "UTC"
+        return cls(phone_number_id=parts[0], waba_id=parts[1], display_number=display, timezone=timezone)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class SimulatorConfig:
-    """Everything a simulator is started with. The defaults are those of a test: no delay, no retry."""
+    """Everything a simulator is started with. The defaults are those of a test: no delay, no retry.
+
+    What it says about delivery and prices (from `webhook_version` on) may be changed while it runs.
+    """
 
     token: str = "simulated-token"  # noqa: S105  a default for a toy, printed in the help
     """The access token every call must carry (`Authorization: Bearer`, `?access_token=` or `D360-API-KEY`)."""
@@ -87,6 +103,13 @@ class SimulatorConfig:
         unknown = set(self.statuses) - set(STATUSES)
         if unknown:
             raise ValueError(f"unknown statuses {sorted(unknown)}, known are {', '.join(STATUSES)}")
+        if not re.fullmatch(r"v\d+(\.\d+)?", self.webhook_version):
+            raise ValueError(f"webhook_version looks like v25.0, got {self.webhook_version!r}")
+        if self.regime not in ("auto", *REGIMES):
+            raise ValueError(f"unknown regime {self.regime!r}, known are auto, {', '.join(REGIMES)}")
+        for name in ("free_pool", "fep_hours", "delay_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         for name in ("webhook_batch", "webhook_lanes", "webhook_attempts", "remember"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")

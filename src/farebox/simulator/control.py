@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ HELP = """\
 A simulated WhatsApp. Its API is Meta's; these are its strings:
 
   POST /simulator/inbound     {"from": "16505551234", "text": "hi", "referral": false}   a user writes in
-                              (curl -d from=16505551234 -d text=hi works too; more: to, type, content, reply_to, name)
+                              (curl -d from=16505551234 -d text=hi works too;
+                               more: to, type, content, reply_to, name, group_id)
   GET  /simulator/sent        every accepted message;  DELETE forgets them
   GET  /simulator/requests    every request that came in
   PUT  /simulator/behaviour   {"times": 1, "http_status": 503, "code": 2} or a list of such steps; {} is as usual
@@ -29,10 +31,13 @@ A simulated WhatsApp. Its API is Meta's; these are its strings:
                                statuses, status_error, status_delay_s, duplicate, reverse, pricing)
   POST /simulator/status      {"wamid": "wamid...", "status": "delivered", "pricing": {...}, "error_code": 131026}
   POST /simulator/event       {"field": "account_update", "value": {...}}   any other webhook
-  PUT  /simulator/webhook     {"url": "http://...", "app_secret": "..."}
+  PUT  /simulator/webhook     {"url": "http://...", "app_secret": "...", "verify_token": "..."}
+  PUT  /simulator/settings    {"free_pool": 3, "enforce_window": false, "statuses": ["sent", "delivered"]}
+                              (more: delay_s, fep_hours, regime, webhook_version)
   PUT  /simulator/clock       {"offset_s": 86400}, {"advance_s": 3600} or {"now": "2026-12-01T00:00:00Z"}
   POST /simulator/templates   {"name": "sale", "category": "MARKETING", "language": "en_US", "status": "APPROVED"}
   POST /simulator/numbers     {"phone_number_id": "1", "waba_id": "2", "display_number": "3"}
+  POST /simulator/groups      {"members": ["16505551234", "4915112345678"]}   answers the group's id
   GET  /simulator/settled     answers when every webhook is posted
 """
 
@@ -59,6 +64,25 @@ class _Event(_Strict):
 class _Webhook(_Strict):
     url: str
     app_secret: str | None = None
+    verify_token: str | None = None
+
+
+class _Group(_Strict):
+    members: list[str]
+    subject: str = ""
+    group_id: str = ""
+
+
+class _Settings(_Strict):
+    """The settings that may change while it runs; unset ones stay."""
+
+    webhook_version: str | None = None
+    statuses: tuple[str, ...] | None = None
+    delay_s: float | None = None
+    regime: str | None = None
+    free_pool: int | None = None
+    fep_hours: int | None = None
+    enforce_window: bool | None = None
 
 
 class _Clock(_Strict):
@@ -89,6 +113,7 @@ class Control:
             ("/simulator/behaviour", self.behaviour, self.behave),
             ("/simulator/webhook", self.webhook, self.set_webhook),
             ("/simulator/clock", self.clock, self.set_clock),
+            ("/simulator/settings", self.settings, self.set_settings),
         ):
             router.add_get(path, _handler(read))
             router.add_put(path, _handler(write))
@@ -97,6 +122,7 @@ class Control:
         router.add_get("/simulator/templates", _handler(self.templates))
         router.add_post("/simulator/templates", _handler(self.add_template))
         router.add_post("/simulator/numbers", _handler(self.add_number))
+        router.add_post("/simulator/groups", _handler(self.add_group))
         router.add_get("/simulator/settled", _handler(self.settled))
 
     async def help(self, _request: web.Request) -> web.Response:
@@ -148,8 +174,8 @@ class Control:
         """Show where webhooks go and how that went."""
         poster = self._sim.poster
         return {
-            "url": poster.url,
-            "signed": bool(poster.app_secret),
+            "url": self._sim.config.webhook_url,
+            "signed": bool(self._sim.config.app_secret),
             "pending": poster.pending,
             "given_up": poster.given_up,
         }
@@ -158,6 +184,8 @@ class Control:
         """Post webhooks elsewhere."""
         asked = _Webhook.model_validate(await _body(request))
         self._sim.set_webhook(asked.url, asked.app_secret)
+        if asked.verify_token is not None and not await self._sim.poster.verify(asked.verify_token):
+            raise ValueError(f"{asked.url} did not answer the verification request with its challenge")
         return await self.webhook(request)
 
     async def clock(self, _request: web.Request) -> Any:
@@ -191,6 +219,23 @@ class Control:
         number = _NUMBER.validate_python(await _body(request))
         self._sim.add_number(number)
         return {"success": True}
+
+    async def add_group(self, request: web.Request) -> Any:
+        """Make a group."""
+        asked = _Group.model_validate(await _body(request))
+        return {"id": self._sim.add_group(asked.members, subject=asked.subject, group_id=asked.group_id)}
+
+    async def settings(self, _request: web.Request) -> Any:
+        """Show the settings that may change."""
+        return {name: getattr(self._sim.config, name) for name in _Settings.model_fields}
+
+    async def set_settings(self, request: web.Request) -> Any:
+        """Change settings; all of them or, at a mistake, none."""
+        asked = _Settings.model_validate(await _body(request)).model_dump(exclude_none=True)
+        replace(self._sim.config, **asked)
+        for name, value in asked.items():
+            setattr(self._sim.config, name, value)
+        return await self.settings(request)
 
     async def settled(self, _request: web.Request) -> Any:
         """Answer when nothing is left to post."""

@@ -29,9 +29,24 @@ def is_360dialog(request: web.Request) -> bool:
 
 def channel(request: web.Request, numbers: dict[str, Number]) -> Number:
     """Return the number a 360dialog key belongs to."""
-    key = request.headers.get("D360-API-KEY", "")
-    owners = (number for number in numbers.values() if number.d360_api_key and number.d360_api_key == key)
+    key = caller_token(request)
+    owners = (number for number in numbers.values() if number.token and number.token == key)
     return next(owners, next(iter(numbers.values())))
+
+
+def caller_token(request: web.Request) -> str:
+    """Return the token a call brings, wherever it carries it."""
+    if "D360-API-KEY" in request.headers:
+        return request.headers["D360-API-KEY"].strip()
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() in ("bearer", "oauth") and token:
+        return token.strip()
+    return request.query.get("access_token", "")
+
+
+def known_tokens(config: SimulatorConfig, numbers: dict[str, Number]) -> set[str]:
+    """Return every token that is worth something here."""
+    return {config.token} | {number.token for number in numbers.values() if number.token}
 
 
 def check_token(request: web.Request, config: SimulatorConfig, numbers: dict[str, Number]) -> None:
@@ -39,21 +54,18 @@ def check_token(request: web.Request, config: SimulatorConfig, numbers: dict[str
 
     https://developers.facebook.com/docs/graph-api/guides/secure-requests
     """
-    key = request.headers.get("D360-API-KEY")
-    if key is not None:
-        if key != config.token and all(key != number.d360_api_key for number in numbers.values()):
-            raise GraphError(190, message="Invalid api key", http_status=401)
-        return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() not in ("bearer", "oauth") or not token:
-        token = request.query.get("access_token", "")
+    token = caller_token(request)
+    number = numbers.get(request.match_info.get("id", ""))
+    known = {number.token} if number and number.token else known_tokens(config, numbers)
     if not token:
         raise GraphError(190, message="An access token is required to request this resource.", http_status=401)
-    if token.strip() != config.token:
-        raise GraphError(190, message="Invalid OAuth access token - Cannot parse access token", http_status=401)
+    if token not in known:
+        wrong = "Invalid OAuth access token - Cannot parse access token"
+        raise GraphError(190, message="Invalid api key" if is_360dialog(request) else wrong, http_status=401)
     proof = request.query.get("appsecret_proof")
-    if proof is not None and config.app_secret:
-        expected = hmac.new(config.app_secret.encode(), config.token.encode(), hashlib.sha256).hexdigest()
+    app_secret = (number.app_secret if number else "") or config.app_secret
+    if proof is not None and app_secret:
+        expected = hmac.new(app_secret.encode(), token.encode(), hashlib.sha256).hexdigest()
         if proof != expected:
             raise GraphError(
                 100, message="Invalid appsecret_proof provided in the API argument", kind="GraphMethodException"

@@ -1,14 +1,17 @@
 """Graph objects beside messages and media: numbers, accounts, profiles, templates, tokens."""
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
+from .analytics import Analytics, analytics_call
 from .config import Number, SimulatorConfig
-from .errors import GraphError, unknown_object
-from .graph import answer, base_url, channel, parse_parameters, read_body
+from .errors import GraphError, parameter_required, unknown_object
+from .graph import answer, base_url, caller_token, channel, known_tokens, parse_parameters, read_body
 from .media import MediaApi, MediaStore
 from .templates import Templates, namespace, new_template
+from .users import Users
 
 PROFILE_FIELDS = ("about", "address", "description", "email", "profile_picture_url", "websites", "vertical")
 
@@ -24,12 +27,16 @@ class Objects:
         templates: Templates,
         store: MediaStore,
         media: MediaApi,
+        users: Users,
+        analytics: Analytics,
     ) -> None:
         self._config = config
         self._numbers = numbers
         self._templates = templates
         self._store = store
         self._media = media
+        self._users = users
+        self._analytics = analytics
         self._profiles: dict[str, dict[str, Any]] = {}
 
     async def read(self, request: web.Request) -> web.StreamResponse:
@@ -40,7 +47,13 @@ class Objects:
             return self._media.describe(request, media)
         if object_id in self._numbers:
             return answer(_choose(self._number(self._numbers[object_id]), request))
+        group = self._users.groups.get(object_id)
+        if group is not None:
+            return answer(_choose(group.as_json(), request))
         if self._is_account(object_id):
+            call = analytics_call(request.query.get("fields", ""))
+            if call is not None:
+                return answer({"pricing_analytics": self._analytics.points(object_id, call), "id": object_id})
             account = {"id": object_id, "name": "Simulated Business", "timezone_id": "1", "currency": "USD"}
             return answer(_choose(account | {"message_template_namespace": namespace(object_id)}, request))
         raise unknown_object(object_id, request.method)
@@ -51,6 +64,10 @@ class Objects:
         if media is None:
             raise unknown_object(request.match_info["id"], request.method)
         return self._media.delete(request, media)
+
+    async def pricing_analytics(self, request: web.Request) -> web.StreamResponse:
+        """`GET /{waba_id}/pricing_analytics`: what was delivered."""
+        return answer(self._analytics.points(self._account(request), request.query))
 
     async def phone_numbers(self, request: web.Request) -> web.StreamResponse:
         """`GET /{waba_id}/phone_numbers`.
@@ -65,7 +82,7 @@ class Objects:
         """`GET /{waba_id}/message_templates`, in pages."""
         waba_id = self._account(request)
         url = base_url(request, self._config.public_url) + request.path
-        return answer(self._templates.page(waba_id, request.query, url=url, token=self._config.token))
+        return answer(self._templates.page(waba_id, request.query, url=url, token=caller_token(request)))
 
     async def create_template(self, request: web.Request) -> web.StreamResponse:
         """`POST /{waba_id}/message_templates`: approved at once."""
@@ -83,6 +100,21 @@ class Objects:
     async def d360_templates(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/configs/templates` of 360dialog."""
         return answer(self._templates.d360_list(channel(request, self._numbers).waba_id))
+
+    async def d360_webhook(self, request: web.Request) -> web.StreamResponse:
+        """`GET` and `POST /v1/configs/webhook` of 360dialog: where this channel's webhooks go, unsigned.
+
+        https://docs.360dialog.com/partner/messaging/receiving-messages-via-webhook
+        """
+        number = channel(request, self._numbers)
+        if request.method == "POST":
+            sent = parse_parameters(request, await read_body(request))
+            if not isinstance(sent.get("url"), str):
+                raise parameter_required("url")
+            headers = {str(key): str(value) for key, value in (sent.get("headers") or {}).items()}
+            number = replace(number, webhook_url=sent["url"], webhook_headers=headers, signed=False)
+            self._numbers[number.phone_number_id] = number
+        return answer({"url": number.webhook_url or self._config.webhook_url, "headers": number.webhook_headers})
 
     async def profile(self, request: web.Request) -> web.StreamResponse:
         """`GET` and `POST /{phone_number_id}/whatsapp_business_profile`.
@@ -125,7 +157,7 @@ class Objects:
             "application": "Simulated App",
             "data_access_expires_at": 0,
             "expires_at": 0,
-            "is_valid": request.query.get("input_token") == self._config.token,
+            "is_valid": request.query.get("input_token") in known_tokens(self._config, self._numbers),
             "scopes": scopes,
             "granular_scopes": [{"scope": scope, "target_ids": targets} for scope in scopes],
             "user_id": "1",
@@ -155,7 +187,8 @@ class Objects:
             "quality_rating": "GREEN",
             "platform_type": "CLOUD_API",
             "throughput": {"level": "STANDARD"},
-            "webhook_configuration": {"application": self._config.webhook_url},
+            "webhook_configuration": {"application": number.webhook_url or self._config.webhook_url},
+            "whatsapp_business_account": {"id": number.waba_id},
             "id": number.phone_number_id,
         }
 

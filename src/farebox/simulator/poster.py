@@ -4,14 +4,15 @@ import asyncio
 import heapq
 import itertools
 import logging
+import secrets
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 
-from .config import SimulatorConfig
+from .config import Number, SimulatorConfig
 from .errors import GraphError
 from .webhooks import Event, envelope
 from .wire import graph_json, sign
@@ -40,8 +41,9 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
+    number: Number
     body: bytes
-    attempt: int
+    attempt: int = 1
 
 
 @dataclass(order=True, slots=True)
@@ -83,9 +85,8 @@ class _Lane:
 class Poster:
     """Posts updates to one URL in the background. `settled()` returns when nothing is left to post."""
 
-    def __init__(self, config: SimulatorConfig) -> None:
-        self.url = config.webhook_url
-        self.app_secret = config.app_secret
+    def __init__(self, config: SimulatorConfig, numbers: dict[str, Number]) -> None:
+        self._numbers = numbers
         self.posted: deque[Posted] = deque(maxlen=POSTED_MAX)
         self.given_up = 0
         """Webhooks that no attempt brought to a 200."""
@@ -117,10 +118,25 @@ class Poster:
         """How many updates are not posted yet."""
         return self._open
 
+    async def verify(self, verify_token: str) -> bool:
+        """Ask the receiver for the challenge, as Meta does before it accepts a webhook address.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/create-webhook-endpoint
+        """
+        challenge = str(secrets.randbelow(10**9))
+        query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token}
+        if self._session is None:
+            return False
+        try:
+            async with self._session.get(self._config.webhook_url, params=query) as response:
+                return response.status == 200 and await response.text() == challenge
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
     def check_room(self) -> None:
         """Refuse new work while too much is waiting."""
         if self._open >= PENDING_MAX:
-            raise GraphError(130429, f"{self._open} webhooks wait to be posted; is {self.url} answering?")
+            raise GraphError(130429, f"{self._open} webhooks wait to be posted; is the receiver answering?")
 
     def put(self, build: Build, *, key: str, delay_s: float = 0.0) -> None:
         """Queue updates. They are built when their time comes; updates of one key keep their order."""
@@ -168,33 +184,47 @@ class Poster:
     def _pack(self, jobs: "Sequence[Build | _Parcel]") -> list[_Parcel]:
         parcels = [job for job in jobs if isinstance(job, _Parcel)]
         events = [event for job in jobs if not isinstance(job, _Parcel) for event in job()]
-        parcels += [_Parcel(graph_json(event.value), 1) for event in events if event.bare]
-        wrapped = [event for event in events if not event.bare]
+        parcels += [_Parcel(event.number, graph_json(event.value)) for event in events if event.bare]
+        by_target: dict[tuple[str, str], list[Event]] = {}
+        for event in events:
+            if not event.bare:
+                by_target.setdefault(self._target(event.number), []).append(event)
         size = self._config.webhook_batch
-        chunks = [wrapped[start : start + size] for start in range(0, len(wrapped), size)]
-        return parcels + [_Parcel(graph_json(envelope(chunk)), 1) for chunk in chunks]
+        for wrapped in by_target.values():
+            chunks = [wrapped[start : start + size] for start in range(0, len(wrapped), size)]
+            parcels += [_Parcel(chunk[0].number, graph_json(envelope(chunk))) for chunk in chunks]
+        return parcels
+
+    def _current(self, number: Number) -> Number:
+        return self._numbers.get(number.phone_number_id, number)
+
+    def _target(self, number: Number) -> tuple[str, str]:
+        """Return where the webhooks of a number go and what signs them, as of now."""
+        current = self._current(number)
+        secret = (current.app_secret or self._config.app_secret) if current.signed else ""
+        return current.webhook_url or self._config.webhook_url, secret
 
     async def _post(self, lane: _Lane, parcel: _Parcel) -> None:
-        if not self.url or self._session is None:
+        url, app_secret = self._target(parcel.number)
+        if not url or self._session is None:
             return
         headers = {"Content-Type": "application/json", "User-Agent": "facebookexternalua", "Accept": "*/*"}
-        if self.app_secret:
-            headers["X-Hub-Signature-256"] = sign(parcel.body, self.app_secret)
+        headers |= self._current(parcel.number).webhook_headers
+        if app_secret:
+            headers["X-Hub-Signature-256"] = sign(parcel.body, app_secret)
         try:
-            async with self._session.post(
-                self.url, data=parcel.body, headers=headers, allow_redirects=False
-            ) as response:
+            async with self._session.post(url, data=parcel.body, headers=headers, allow_redirects=False) as response:
                 await response.read()
                 http_status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.debug("webhook to %s: %s", self.url, error)
+            log.debug("webhook to %s: %s", url, error)
             http_status = 0
-        self.posted.append(Posted(self.url, parcel.body, headers, parcel.attempt, http_status))
+        self.posted.append(Posted(url, parcel.body, headers, parcel.attempt, http_status))
         if http_status == 200:
             return
         if parcel.attempt < self._config.webhook_attempts:
             pause_s = self._config.webhook_retry_s * 2 ** (parcel.attempt - 1)
-            self._queue(lane, _Parcel(parcel.body, parcel.attempt + 1), pause_s)
+            self._queue(lane, replace(parcel, attempt=parcel.attempt + 1), pause_s)
             return
         self.given_up += 1
-        log.warning("webhook to %s given up after %d attempts: HTTP %d", self.url, parcel.attempt, http_status)
+        log.warning("webhook to %s given up after %d attempts: HTTP %d", url, parcel.attempt, http_status)

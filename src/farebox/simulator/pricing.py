@@ -1,7 +1,8 @@
 """Free or paid: the simulator's own reading of Meta's pricing rules, written without a look at farebox's.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing
-and its page `/non-template-messages` for what starts on 2026-10-01.
+and its pages `/non-template-messages` for what starts on 2026-10-01, `/conversation-based-pricing` for what
+ended on 2025-06-30. A further regime is one more function and one more line in `REGIMES`.
 """
 
 from collections.abc import Callable
@@ -38,23 +39,20 @@ class Pricing:
     """The `pricing` object of a status webhook, and whether the delivery uses up a free unit."""
 
     category: str
-    type: str = "regular"
+    type: str | None = "regular"
+    billable: bool = True
     model: str = "PMP"
     uses_pool: bool = False
 
-    @property
-    def billable(self) -> bool:
-        """Whether the delivery costs money."""
-        return self.type == "regular"
-
     def as_json(self) -> dict[str, Any]:
-        """Write it as Meta does."""
-        return {
-            "billable": self.billable,
-            "pricing_model": self.model,
-            "type": self.type,
-            "category": self.category,
-        }
+        """Write it as Meta does; there was no `type` before per-message pricing."""
+        shown: dict[str, Any] = {"billable": self.billable, "pricing_model": self.model}
+        if self.type is not None:
+            shown["type"] = self.type
+        return shown | {"category": self.category}
+
+
+FREE_ENTRY_POINT = Pricing("referral_conversion", "free_entry_point", billable=False)
 
 
 def _category(situation: Situation) -> str:
@@ -64,13 +62,13 @@ def _category(situation: Situation) -> str:
 
 def _free(situation: Situation, *, uses_pool: bool = False) -> Pricing:
     free_type = "free_group_customer_service" if situation.to_group else "free_customer_service"
-    return Pricing(_category(situation), free_type, uses_pool=uses_pool)
+    return Pricing(_category(situation), free_type, billable=False, uses_pool=uses_pool)
 
 
 def per_message_2025_07(situation: Situation) -> Pricing:
     """Only templates cost; a utility template is free while the user is being served."""
     if situation.in_free_entry_point:
-        return Pricing("referral_conversion", "free_entry_point")
+        return FREE_ENTRY_POINT
     if situation.kind in (Kind.SERVICE, Kind.REACTION):
         return _free(situation)
     if situation.kind is Kind.UTILITY and situation.in_service_window:
@@ -81,7 +79,7 @@ def per_message_2025_07(situation: Situation) -> Pricing:
 def per_message_2026_10(situation: Situation) -> Pricing:
     """Everything costs but reactions, free entry points and the month's free service messages."""
     if situation.in_free_entry_point:
-        return Pricing("referral_conversion", "free_entry_point")
+        return FREE_ENTRY_POINT
     if situation.kind is Kind.REACTION:
         return _free(situation)
     if situation.kind is Kind.SERVICE and situation.pool_left > 0:
@@ -91,13 +89,18 @@ def per_message_2026_10(situation: Situation) -> Pricing:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """A price model and the day it starts, at midnight in the account's time zone."""
+    """A price model and the day it starts, at midnight in the account's time zone.
+
+    `price` is None where conversations are charged instead of messages; `conversations.py` has those rules.
+    """
 
     starts: date
-    price: Callable[[Situation], Pricing]
+    price: Callable[[Situation], Pricing] | None
 
 
+# Oldest first.
 REGIMES: dict[str, Regime] = {
+    "cbp-2023-06": Regime(date(2023, 6, 1), None),
     "pmp-2025-07": Regime(date(2025, 7, 1), per_message_2025_07),
     "pmp-2026-10": Regime(date(2026, 10, 1), per_message_2026_10),
 }

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from .behaviour import Behaviour, Script
+from .billing import Billing
 from .config import Number, SimulatorConfig
 from .delivery import Deliveries
 from .errors import GraphError, parameter_required, unknown_object
@@ -17,7 +18,7 @@ from .messages import Draft, check_message
 from .poster import Poster
 from .state import Accepted, Clock, Memory, without_secrets
 from .templates import Templates
-from .users import HOUR_S, User, Users
+from .users import User, Users
 from .wire import new_onpremise_id, new_wamid
 
 # How often a hanging request looks whether its client has left; aiohttp does not cancel a handler for that.
@@ -37,6 +38,7 @@ class Sends:
         users: Users,
         templates: Templates,
         script: Script,
+        billing: Billing,
         deliveries: Deliveries,
         poster: Poster,
     ) -> None:
@@ -49,6 +51,7 @@ class Sends:
         self._users = users
         self._templates = templates
         self._script = script
+        self._billing = billing
         self._deliveries = deliveries
         self._poster = poster
 
@@ -90,6 +93,8 @@ class Sends:
             marketing=request.path.endswith("/marketing_messages"),
             onpremise=dialect == "on-premise",
         )
+        if draft.group_id and draft.group_id not in self._users.groups:
+            raise GraphError(131009, f"There is no group {draft.group_id[:80]!r}; POST /simulator/groups makes one")
         self._poster.check_room()
         message = self._accept(request, draft, raw=raw, body=body, number=number, dialect=dialect)
         self._plan(message, draft, step)
@@ -109,7 +114,6 @@ class Sends:
     ) -> Accepted:
         now = self._clock.now()
         user = self._recipient(draft)
-        windows = self._users.windows(number.phone_number_id, user.user_id)
         message = Accepted(
             wamid=new_onpremise_id() if dialect == "on-premise" else new_wamid(draft.wa_id or draft.input),
             number=number,
@@ -127,9 +131,9 @@ class Sends:
             echo=draft.echo,
             template_id=draft.template.id if draft.template else "",
             direct_send=draft.direct_send,
-            in_service_window=now < windows.service_end,
-            free_entry_point=windows.answer(now, self._config.fep_hours * HOUR_S),
+            members=self._users.groups[draft.group_id].members if draft.group_id else (),
         )
+        self._billing.cover(message)
         self._memory.add(message)
         return message
 

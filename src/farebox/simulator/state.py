@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import Number
+from .conversations import Conversation
 from .pricing import Kind, Pricing
 from .users import FreeEntryPoint, User
 
@@ -58,14 +59,23 @@ class Accepted:
     echo: str | None = None
     template_id: str = ""
     direct_send: bool = False
+    members: tuple[User, ...] = ()
+    """Who is in the group it went to."""
     in_service_window: bool = False
     free_entry_point: FreeEntryPoint | None = None
+    conversation: Conversation | None = None
+    """Under conversation-based pricing: the one it belongs to."""
     override: dict[str, Any] = field(default_factory=dict)
     """Wins over the rules in every `pricing` of this message."""
     statuses: list[str] = field(default_factory=list)
     """What happened so far, in order."""
-    settled: Pricing | None = None
-    """The price it was delivered at; set once, by the first delivered or read."""
+    charges: dict[str, Pricing] = field(default_factory=dict)
+    """The price of each delivery, by user id; set once, by the first delivered or read."""
+
+    @property
+    def settled(self) -> Pricing | None:
+        """The price it was delivered at, once it was."""
+        return next(iter(self.charges.values()), None)
 
     def as_json(self) -> dict[str, Any]:
         """Show it to a person."""

@@ -1,16 +1,23 @@
 """WhatsApp users as a business sees them: a phone number, a business-scoped user id, two windows."""
 
+import base64
 import hashlib
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .conversations import Conversation
 
 HOUR_S = 3600
 CUSTOMER_SERVICE_WINDOW_S = 24 * HOUR_S
 # The business has a day to answer somebody who came from an ad; only then a free entry point opens.
 ANSWER_WITHIN_S = 24 * HOUR_S
-# People remembered, oldest forgotten first: about 100 bytes each, far more than a sandbox or a test meets.
+# People remembered, oldest forgotten first: about 500 bytes each, far more than a sandbox or a test meets.
 USERS_MAX = 100_000
+# More than any test needs; groups are never forgotten.
+GROUPS_MAX = 10_000
 
 # Calling codes of the countries that tests and examples use. The prefix only names the user's country in the
 # business-scoped user id; prices are not this simulator's business.
@@ -50,6 +57,8 @@ class FreeEntryPoint:
 
     window_id: str
     end: float
+    delivered: bool = False
+    """Whether its first message arrived; under conversation-based pricing the window starts only then."""
 
 
 @dataclass(slots=True)
@@ -59,6 +68,8 @@ class Windows:
     service_end: float = 0.0
     answer_until: float = 0.0
     free_entry_point: FreeEntryPoint | None = None
+    conversations: dict[str, Conversation] = field(default_factory=dict)
+    """Under conversation-based pricing: what is open, by category."""
 
     def write_in(self, now: float, *, from_ad: bool) -> None:
         """Note that the user wrote: opens or refreshes the customer service window.
@@ -85,12 +96,35 @@ class Windows:
         return self.free_entry_point
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group with its members; each of them gets, and pays for, a delivery of their own.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/groups/reference
+    """
+
+    id: str
+    subject: str
+    members: tuple[User, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Write it as Graph does."""
+        return {
+            "id": self.id,
+            "subject": self.subject,
+            "suspended": False,
+            "total_participant_count": len(self.members),
+            "participants": [{"wa_id": user.wa_id, "user_id": user.user_id} for user in self.members],
+        }
+
+
 class Users:
     """Everybody whom the simulator met, and what is open between them and each number."""
 
     def __init__(self) -> None:
         self._users: OrderedDict[str, User] = OrderedDict()
         self._windows: OrderedDict[tuple[str, str], Windows] = OrderedDict()
+        self.groups: dict[str, Group] = {}
 
     def by_phone(self, wa_id: str, name: str = "") -> User:
         """Return the user of a phone number, who keeps the name that was last heard."""
@@ -103,16 +137,21 @@ class Users:
                 self._users.popitem(last=False)
         return known
 
+    def add_group(self, wa_ids: Sequence[str], subject: str = "", group_id: str = "") -> Group:
+        """Make a group of phone numbers, or replace the one of that id."""
+        made_up = base64.b64encode(f"capi_group:{secrets.token_hex(12)}".encode()).decode()
+        group = Group(group_id or made_up, subject, tuple(self.by_phone(wa_id) for wa_id in wa_ids))
+        if len(self.groups) >= GROUPS_MAX and group.id not in self.groups:
+            raise ValueError(f"there are {GROUPS_MAX} groups already")
+        self.groups[group.id] = group
+        return group
+
     def by_user_id(self, user_id: str) -> User:
         """Return the user of a business-scoped user id; the phone number is known only if it was met before."""
         return self._users.get(user_id) or User("", user_id)
 
     def windows(self, phone_number_id: str, key: str) -> Windows:
         """Return what is open between a number and a user (`user_id`) or a group (its id)."""
-        return self._windows.get((phone_number_id, key)) or Windows()
-
-    def open_windows(self, phone_number_id: str, key: str) -> Windows:
-        """Return the same, to be changed."""
         windows = self._windows.setdefault((phone_number_id, key), Windows())
         self._windows.move_to_end((phone_number_id, key))
         if len(self._windows) > USERS_MAX:

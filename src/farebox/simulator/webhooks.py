@@ -5,7 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/busine
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .config import Number
@@ -39,7 +39,7 @@ def _value(number: Number, contacts: list[dict[str, Any]], **updates: Any) -> di
     return value | updates
 
 
-def status_event(
+def status_entry(
     message: Accepted,
     status: str,
     *,
@@ -48,8 +48,8 @@ def status_event(
     conversation: dict[str, Any] | None = None,
     error_code: int | None = None,
     participant: User | None = None,
-) -> Event:
-    """Say what became of a message. `contacts` is left out of `failed`, as Meta does."""
+) -> dict[str, Any]:
+    """Say what became of a message, for one recipient."""
     entry: dict[str, Any] = {"id": message.wamid, "status": status, "timestamp": str(int(now))}
     if message.group_id:
         entry |= {"recipient_id": message.group_id, "recipient_type": "group"}
@@ -69,12 +69,17 @@ def status_event(
         entry["pricing"] = pricing
     if error_code is not None:
         entry["errors"] = [failure(error_code)]
+    return entry
+
+
+def status_event(message: Accepted, status: str, entries: list[dict[str, Any]], people: list[User]) -> Event:
+    """Put statuses into a webhook. `contacts` is left out of `failed`, as Meta does."""
     if message.dialect == "on-premise":
-        return Event(message.number, {"statuses": [_onpremise_status(entry)]}, bare=True)
-    person = participant or message.user
-    named = User("" if message.by_user_id else person.wa_id, person.user_id, person.name)
-    shown = status != "failed" and (not message.group_id or participant is not None)
-    return Event(message.number, _value(message.number, [_contact(named)] if shown else [], statuses=[entry]))
+        return Event(message.number, {"statuses": [_onpremise_status(entry) for entry in entries]}, bare=True)
+    shown = [] if status == "failed" else people
+    if message.by_user_id:
+        shown = [replace(person, wa_id="") for person in shown]
+    return Event(message.number, _value(message.number, [_contact(user) for user in shown], statuses=entries))
 
 
 def _onpremise_status(entry: dict[str, Any]) -> dict[str, Any]:

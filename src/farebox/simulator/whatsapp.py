@@ -1,11 +1,14 @@
 """A WhatsApp of one's own: Meta's Cloud API over HTTP, its webhooks, and strings to pull."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
+from .analytics import Analytics
 from .behaviour import Behaviour, Script
+from .billing import Billing
 from .config import Number, SimulatorConfig
 from .control import Control
 from .delivery import Deliveries
@@ -24,6 +27,8 @@ from .wire import new_wamid
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 VERSION = r"/{version:v\d+(?:\.\d+)?}"
+# Graph does not mind a slash at the end, so a proxy that meters by address must not either.
+SLASH = "{slash:/?}"
 # Version that answers name when a call names none, as Graph falls back to the app's oldest.
 FALLBACK_VERSION = "v25.0"
 
@@ -32,7 +37,7 @@ class SimulatedWhatsApp:
     """A simulated WhatsApp. Serve `.app`; pull the strings with the methods, or over HTTP under `/simulator`."""
 
     def __init__(self, config: SimulatorConfig | None = None) -> None:
-        self.config = config or SimulatorConfig()
+        self.config = replace(config or SimulatorConfig())  # a copy: it may be changed while it runs
         self.clock = Clock()
         self.numbers: dict[str, Number] = {n.phone_number_id: n for n in self.config.numbers}
         self.templates = Templates(tuple(number.waba_id for number in self.config.numbers))
@@ -40,8 +45,10 @@ class SimulatedWhatsApp:
         self.media = MediaStore()
         self.memory = Memory(self.config.remember)
         self.script = Script()
-        self.poster = Poster(self.config)
-        self.deliveries = Deliveries(self.config, self.clock, self.poster)
+        self.poster = Poster(self.config, self.numbers)
+        self.analytics = Analytics()
+        self.billing = Billing(self.config, self.clock, self.users, self.analytics)
+        self.deliveries = Deliveries(self.config, self.clock, self.poster, self.billing)
         self._sends = Sends(
             self.config,
             clock=self.clock,
@@ -50,12 +57,19 @@ class SimulatedWhatsApp:
             users=self.users,
             templates=self.templates,
             script=self.script,
+            billing=self.billing,
             deliveries=self.deliveries,
             poster=self.poster,
         )
         self._media_api = MediaApi(self.media, self.clock, self.numbers, self.config.public_url)
         self._objects = Objects(
-            self.config, numbers=self.numbers, templates=self.templates, store=self.media, media=self._media_api
+            self.config,
+            numbers=self.numbers,
+            templates=self.templates,
+            store=self.media,
+            media=self._media_api,
+            users=self.users,
+            analytics=self.analytics,
         )
         self.app = web.Application(middlewares=[self._middleware], client_max_size=MESSAGE_MAX_BYTES)
         self.app.cleanup_ctx.append(self._life)
@@ -86,9 +100,9 @@ class SimulatedWhatsApp:
 
     def set_webhook(self, url: str, app_secret: str | None = None) -> None:
         """Post webhooks here from now on; the app secret stays unless a new one is given."""
-        self.poster.url = url
+        self.config.webhook_url = url
         if app_secret is not None:
-            self.poster.app_secret = app_secret
+            self.config.app_secret = app_secret
 
     def add_number(self, number: Number) -> None:
         """Add a business phone number, with the ready-made templates if its account is new."""
@@ -108,6 +122,10 @@ class SimulatedWhatsApp:
         """Add a template, or change the one of that name and language."""
         fields = {"name": name, "category": category, "language": language, "status": status, "body": body}
         return self.templates.add(waba_id or self._number(None).waba_id, new_template(fields))
+
+    def add_group(self, members: Sequence[str], *, subject: str = "", group_id: str = "") -> str:
+        """Make a group of phone numbers; returns its id, to be used as `to` with `recipient_type: group`."""
+        return self.users.add_group(members, subject, group_id).id
 
     async def write_in(
         self,
@@ -150,7 +168,7 @@ class SimulatedWhatsApp:
             message["referral"] = referral()
         if inbound.group_id:
             message["group_id"] = inbound.group_id
-        windows = self.users.open_windows(number.phone_number_id, inbound.group_id or user.user_id)
+        windows = self.users.windows(number.phone_number_id, inbound.group_id or user.user_id)
         windows.write_in(now, from_ad=inbound.referral)
         await self.poster.post(lambda: [inbound_event(number, user, message)], key=wamid)
         return wamid
@@ -186,7 +204,7 @@ class SimulatedWhatsApp:
 
     def pool_used(self, phone_number_id: str | None = None) -> int:
         """Return how many free service messages were delivered in the number's current month."""
-        return self.deliveries.pool_used(self._number(phone_number_id))
+        return self.billing.pool_used(self._number(phone_number_id))
 
     def _number(self, phone_number_id: str | None) -> Number:
         if phone_number_id is None:
@@ -202,6 +220,7 @@ class SimulatedWhatsApp:
             ("POST", "/{id}/messages", self._sends.cloud),
             ("POST", "/{id}/marketing_messages", self._sends.cloud),
             ("POST", "/{id}/media", self._media_api.upload),
+            ("GET", "/{id}/pricing_analytics", self._objects.pricing_analytics),
             ("GET", "/{id}/phone_numbers", self._objects.phone_numbers),
             ("GET", "/{id}/message_templates", self._objects.list_templates),
             ("POST", "/{id}/message_templates", self._objects.create_template),
@@ -220,10 +239,11 @@ class SimulatedWhatsApp:
         app.router.add_post("/v1/messages", self._sends.onpremise)
         app.router.add_post("/media", self._media_api.upload)
         app.router.add_get("/v1/configs/templates", self._objects.d360_templates)
-        for method, path, handler in both:
-            app.router.add_route(method, VERSION + path, handler)
-        for method, path, handler in both:
-            app.router.add_route(method, path, handler)
+        app.router.add_get("/v1/configs/webhook", self._objects.d360_webhook)
+        app.router.add_post("/v1/configs/webhook", self._objects.d360_webhook)
+        for prefix in (VERSION, ""):
+            for method, path, handler in both:
+                app.router.add_route(method, prefix + path + SLASH, handler)
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
