@@ -144,6 +144,14 @@ SELECT n.number_id, n.epoch, n.currency, b.balance_micros,
 FROM number n JOIN balance b USING (number_id)
 WHERE n.number_id > $1 ORDER BY n.number_id LIMIT $2;
 
+-- expected_positions --
+-- What wallets must show, without the entries: they are compared by reconcile.
+SELECT n.number_id, b.balance_micros,
+       coalesce((SELECT sum(fare_micros) FROM hold h
+                 WHERE h.number_id = n.number_id AND state IN ('reserved', 'accepted')), 0)::bigint AS held_micros
+FROM number n JOIN balance b USING (number_id)
+WHERE n.number_id > $1 ORDER BY n.number_id LIMIT $2;
+
 -- balances_by_account --
 SELECT n.account_id, n.currency, sum(b.balance_micros)::bigint AS balance_micros
 FROM number n JOIN balance b USING (number_id) GROUP BY n.account_id, n.currency;

@@ -1,6 +1,6 @@
 """Who is calling, for which number, and with which token the call goes on to WhatsApp."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode
 
 from multidict import CIMultiDict
@@ -44,6 +44,10 @@ class Call:
     number: Number | None
     client_token: str
     upstream_token: str
+
+    def with_body(self, body: bytes) -> "Call":
+        """Return the same call with its body, which is read only once the caller is admitted."""
+        return replace(self, request=replace(self.request, body=body))
 
     def path_qs(self) -> str:
         """Return path and query as they go upstream: byte for byte, unless they carry the client's token."""

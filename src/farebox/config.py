@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".farebox"), description="Folder of the embedded stores.")
     tariffs_dir: Path | None = Field(None, description="Folder of the tariffs; empty: those that come with farebox.")
     upstream_url: str = Field("https://graph.facebook.com", description="Where calls are forwarded to.")
+    media_url: str | None = Field(
+        None, description="Where media are downloaded from; empty: Meta's CDN for Meta, else the upstream itself."
+    )
     public_url: str | None = Field(
         None, description="How clients reach the gateway port; links in answers lead there. Empty: the request's Host."
     )

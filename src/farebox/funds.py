@@ -184,16 +184,15 @@ class Funds:
             )
         return True
 
-    async def rebuild(self, number: Number, *, stale_epoch: int | None, force: bool = False) -> None:
+    async def rebuild(self, number: Number, *, stale_epoch: int | None) -> None:
         """Write a number's wallet anew from the ledger, unless another worker has just done so.
 
-        `stale_epoch` is the epoch that the ledger refused; None where the wallet was missing.
+        `stale_epoch` is that of the wallet that is wrong; None where the wallet was missing.
         """
         async with self._rebuilding.setdefault(number.number_id, asyncio.Lock()):
             async with self._ledger.number_locked(number.number_id) as locked:
                 position = await self._wallet.position(number.number_id)
-                fresh = position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch
-                if fresh and not force:
+                if position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch:
                     return
                 now_ms = self._clock.now_ms()
                 epoch = await locked.next_epoch()

@@ -192,6 +192,20 @@ class Ledger:
         except _AWAY as error:
             raise _unavailable(error) from error
 
+    @asynccontextmanager
+    async def elected(self, lock: int) -> AsyncIterator[bool]:
+        """Tell whether this worker may do what only one may do at a time; the lock ends with the block."""
+        try:
+            async with self._pool.acquire() as connection:
+                won = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+                try:
+                    yield bool(won)
+                finally:
+                    if won:
+                        await connection.execute("SELECT pg_advisory_unlock($1)", lock)
+        except _AWAY as error:
+            raise _unavailable(error) from error
+
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a named query and return its rows."""
         try:

@@ -65,6 +65,11 @@ class Tariffs:
     def __contains__(self, name: str) -> bool:
         return name == AUTO or name in self._by_name
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all tariffs, the latest first."""
+        return [tariff.name for tariff in self._by_date]
+
     def by_name(self, name: str) -> Tariff:
         """Return a tariff by its name."""
         return self._by_name[name]

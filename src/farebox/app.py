@@ -1,0 +1,141 @@
+"""One worker: its parts, its two ports, its background work, and a quiet end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import asyncpg
+from aiohttp import web
+
+from farebox.admin import admin_app
+from farebox.assets import asset
+from farebox.clock import Clock
+from farebox.config import Settings
+from farebox.directory import Directory
+from farebox.funds import Funds
+from farebox.gate import Gate
+from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.server import Gateway
+from farebox.sweep import Sweep
+from farebox.tariffs import load_tariffs
+from farebox.templates import Templates
+from farebox.upstream import Upstream
+from farebox.wallet import Wallet, WalletUnavailableError
+
+log = logging.getLogger(__name__)
+
+CLOCK_INTERVAL_S = 10  # between two looks at the database's clock: steady clocks drift by microseconds in that time
+RECONNECT_S = 1  # pause before listening for changes again after the database was away
+DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
+CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
+
+
+@asynccontextmanager
+async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
+    """Make a worker's parts, and close them in the opposite order."""
+    assert settings.database_url is not None, "the supervisor names the stores"
+    assert settings.redis_url is not None, "the supervisor names the stores"
+    tariffs = load_tariffs(settings.tariffs_dir or asset("config/tariffs"))
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
+        stack.push_async_callback(ledger.aclose)
+        wallet = Wallet(settings.redis_url, timeout_s=settings.wallet_timeout_s)
+        stack.push_async_callback(wallet.aclose)
+        upstream = Upstream(settings.upstream_url, timeout_s=settings.upstream_timeout_s)
+        stack.push_async_callback(upstream.aclose)
+        clock, directory = Clock(), Directory()
+        await clock.sync(ledger)
+        await directory.load(ledger)
+        gate = Gate(
+            settings=settings,
+            clock=clock,
+            tariffs=tariffs,
+            directory=directory,
+            wallet=wallet,
+            ledger=ledger,
+            funds=Funds(wallet, ledger, clock, tariffs, grace_ms=settings.late_webhook_grace_s * 1000),
+            upstream=upstream,
+            templates=Templates(directory, ledger, upstream, clock),
+        )
+        yield gate
+        if gate.tasks:
+            await asyncio.wait(gate.tasks, timeout=DRAIN_S)
+
+
+async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    """Serve both ports until `stop`, then finish what is in flight."""
+    async with open_gate(settings) as gate, AsyncExitStack() as stack:
+        sweep = Sweep(gate)
+        for loop in (
+            _follow_changes(gate),
+            _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
+            _repeat(settings.sweep_interval_s, sweep.run, "the sweep failed"),
+            _repeat(settings.template_sync_interval_s, gate.templates.sync, "the templates were not read"),
+        ):
+            task = asyncio.create_task(loop)
+            stack.push_async_callback(_cancelled, task)
+        admin = web.AppRunner(
+            admin_app(gate, test_clock=sweep.run if test_clock else None), access_log=None, shutdown_timeout=DRAIN_S
+        )
+        # Bodies are relayed as they come: decoding them here would leave their Content-Encoding a lie.
+        gateway = web.ServerRunner(
+            web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False), shutdown_timeout=DRAIN_S
+        )
+        for runner, port in ((gateway, settings.gateway_port), (admin, settings.admin_port)):
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, settings.host, port, reuse_port=True).start()
+        ready()
+        await stop.wait()
+        log.info("stopping: finishing what is in flight")
+
+
+async def _follow_changes(gate: Gate) -> None:
+    """Read numbers, keys, templates and the clock again whenever the database says that they changed."""
+    reload: dict[str, Callable[[], Awaitable[object]]] = {
+        "number": lambda: gate.directory.load_numbers(gate.ledger),
+        "api_key": lambda: gate.directory.load_keys(gate.ledger),
+        "template": lambda: gate.directory.load_templates(gate.ledger),
+        "clock": lambda: gate.clock.sync(gate.ledger),
+    }
+    while True:
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailableError):
+            connection = await asyncpg.connect(gate.settings.database_url, timeout=gate.settings.ledger_timeout_s)
+            try:
+                # Many changes in a row are one reload: names gather in a set while one is under way.
+                changed, wake = set(reload), asyncio.Event()
+                wake.set()
+
+                def announce(*arguments: object, changed: set[str] = changed, wake: asyncio.Event = wake) -> None:
+                    changed.add(str(arguments[-1]))
+                    wake.set()
+
+                connection.add_termination_listener(lambda _, wake=wake: wake.set())
+                await connection.add_listener(CHANNEL, announce)
+                while not connection.is_closed():
+                    await wake.wait()
+                    wake.clear()
+                    while changed:
+                        await reload[changed.pop()]()
+            finally:
+                await connection.close(timeout=1)
+        log.warning("changes of settings are not heard at the moment; trying again")
+        await asyncio.sleep(RECONNECT_S)
+
+
+async def _repeat(interval_s: float, work: Callable[[], Awaitable[object]], complaint: str) -> None:
+    while True:
+        try:
+            await work()
+        except (LedgerUnavailableError, WalletUnavailableError) as error:
+            log.warning("%s: %s", complaint, error)
+        except Exception:
+            log.exception(complaint)
+        await asyncio.sleep(interval_s)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

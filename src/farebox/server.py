@@ -1,0 +1,102 @@
+"""The gateway port: reads a request, finds its walk, writes the answer. The only file where the two meet aiohttp."""
+
+import logging
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from farebox.access import DeniedError, Request, admit
+from farebox.core.path import BadPathError, read_path
+from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply, error_reply
+from farebox.gate import Gate
+from farebox.inbound import receive, verify
+from farebox.outbound import send
+from farebox.passthrough import pass_through, to_response
+
+log = logging.getLogger(__name__)
+
+WEBHOOK_PATH = "/webhooks/meta"
+
+
+class TooLargeError(Exception):
+    """A body is larger than its limit."""
+
+
+class Gateway:
+    """The handler of the gateway port."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; a fault of ours is an answer in the client's shape, never a stack trace."""
+        try:
+            return await self._handle(request)
+        except TooLargeError:
+            return _error(413, "The body is larger than the gateway takes.")
+        except (ConnectionError, TimeoutError):
+            raise  # the client is gone, or half an answer is out
+        except Exception:
+            log.exception("a request failed")
+            return _error(500, "The gateway failed on this request. Nothing more is known here; its log says why.")
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw_path, _, query = request.raw_path.partition("?")
+        if not raw_path.startswith("/"):
+            return _error(400, "Send the path alone in the request line, not an absolute URL.")
+        if raw_path.startswith("/webhooks/"):
+            return to_response(await self._webhook(request, raw_path, query))
+        try:
+            route = read_path(request.method, raw_path, query)
+        except BadPathError as error:
+            return _error(400, str(error))
+        headers = CIMultiDict(request.headers)
+        try:
+            call = admit(self._gate.directory, route, Request(request.method, raw_path, query, headers))
+        except DeniedError as error:
+            return to_response(error.reply)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not route.send:
+            return await pass_through(self._gate, call, request)
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            return to_response(_reply(route.dialect, 415, "Send the message without Content-Encoding."))
+        try:
+            body = await _read(request, self._gate.settings.max_send_bytes)
+        except TooLargeError:
+            sentence = (
+                f"The message is larger than {self._gate.settings.max_send_bytes} bytes; send media by id or link."
+            )
+            return to_response(_reply(route.dialect, 413, sentence))
+        return to_response(await send(self._gate, call.with_body(body)))
+
+    async def _webhook(self, request: web.BaseRequest, raw_path: str, query: str) -> Reply:
+        if raw_path != WEBHOOK_PATH:
+            return _reply(Dialect.CLOUD, 404, f"There is no such webhook; point WhatsApp at {WEBHOOK_PATH}.")
+        if request.method == "GET":
+            return verify(self._gate, query)
+        if request.method != "POST":
+            return _reply(Dialect.CLOUD, 405, "A webhook is a POST.").with_headers(("Allow", "GET, POST"))
+        body = await _read(request, self._gate.settings.max_webhook_bytes)
+        return await receive(self._gate, Request("POST", raw_path, query, CIMultiDict(request.headers), body))
+
+
+async def _read(request: web.BaseRequest, limit: int) -> bytes:
+    """Read a body whole, up to a limit, without believing its Content-Length."""
+    if (request.content_length or 0) > limit:
+        raise TooLargeError
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise TooLargeError
+    return bytes(body)
+
+
+def _reply(dialect: Dialect, status: int, sentence: str) -> Reply:
+    code = CODE_PARAMETER if status < 500 else CODE_UNAVAILABLE
+    return error_reply(dialect, status=status, code=code, sentence=sentence)
+
+
+def _error(status: int, sentence: str) -> web.Response:
+    return to_response(_reply(Dialect.CLOUD, status, sentence))
