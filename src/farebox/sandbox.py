@@ -3,7 +3,6 @@
 The demonstration account is set up through the admin API, like anybody's.
 """
 
-import asyncio
 import json
 import logging
 import secrets
@@ -106,7 +105,7 @@ async def _set_up(settings: Settings, memory: dict[str, str], app_url: str | Non
     base = f"http://{settings.host}:{settings.admin_port}/v1"
     async with aiohttp.ClientSession(headers=headers) as session:
 
-        async def call(method: str, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401  JSON
+        async def call(method: str, path: str, body: dict[str, Any]) -> Any:
             async with session.request(method, base + path, json=body) as answer:
                 content = await answer.json()
                 if answer.status >= 400:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+import uvloop
 from aiohttp import web
 
 from .config import Number, SimulatorConfig
@@ -124,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser().error(str(error))
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(serve(config, arguments.host, arguments.port))
+            uvloop.run(serve(config, arguments.host, arguments.port))
         except OSError as error:
             sys.exit(f"simulated WhatsApp: {error.strerror or error}")
 

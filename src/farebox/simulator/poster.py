@@ -184,6 +184,8 @@ class Poster:
     def _pack(self, jobs: "Sequence[Build | _Parcel]") -> list[_Parcel]:
         parcels = [job for job in jobs if isinstance(job, _Parcel)]
         events = [event for job in jobs if not isinstance(job, _Parcel) for event in job()]
+        # Without a receiver the statuses still happen (built above); there is only nobody to write to.
+        events = [event for event in events if self._target(event.number)[0]]
         parcels += [_Parcel(event.number, graph_json(event.value)) for event in events if event.bare]
         by_target: dict[tuple[str, str], list[Event]] = {}
         for event in events:

@@ -208,5 +208,4 @@ def _reset(request: web.Request) -> None:
     if connection is not None:
         with contextlib.suppress(OSError, NotImplementedError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
+    transport.abort()
