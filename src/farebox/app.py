@@ -2,26 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 
 import asyncpg
 from aiohttp import web
 
 from farebox.admin import admin_app
-from farebox.assets import asset
-from farebox.clock import Clock
 from farebox.config import Settings
-from farebox.directory import Directory
-from farebox.funds import Funds
-from farebox.gate import Gate
-from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.gate import Gate, open_gate
+from farebox.ledger import LedgerUnavailableError
 from farebox.server import Gateway
 from farebox.sweep import Sweep
-from farebox.tariffs import load_tariffs
-from farebox.templates import Templates
-from farebox.upstream import Upstream
-from farebox.wallet import Wallet, WalletUnavailableError
+from farebox.wallet import WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -29,38 +22,6 @@ CLOCK_INTERVAL_S = 10  # between two looks at the database's clock: steady clock
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
-
-
-@asynccontextmanager
-async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
-    """Make a worker's parts, and close them in the opposite order."""
-    assert settings.database_url is not None, "the supervisor names the stores"
-    assert settings.redis_url is not None, "the supervisor names the stores"
-    tariffs = load_tariffs(settings.tariffs_dir or asset("config/tariffs"))
-    async with AsyncExitStack() as stack:
-        ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
-        stack.push_async_callback(ledger.aclose)
-        wallet = Wallet(settings.redis_url, timeout_s=settings.wallet_timeout_s)
-        stack.push_async_callback(wallet.aclose)
-        upstream = Upstream(settings.upstream_url, timeout_s=settings.upstream_timeout_s)
-        stack.push_async_callback(upstream.aclose)
-        clock, directory = Clock(), Directory()
-        await clock.sync(ledger)
-        await directory.load(ledger)
-        gate = Gate(
-            settings=settings,
-            clock=clock,
-            tariffs=tariffs,
-            directory=directory,
-            wallet=wallet,
-            ledger=ledger,
-            funds=Funds(wallet, ledger, clock, tariffs, grace_ms=settings.late_webhook_grace_s * 1000),
-            upstream=upstream,
-            templates=Templates(directory, ledger, upstream, clock),
-        )
-        yield gate
-        if gate.tasks:
-            await asyncio.wait(gate.tasks, timeout=DRAIN_S)
 
 
 async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import redis.exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -194,7 +195,7 @@ class Wallet:
         decisions: list[Decision | None] = [None] * len(asks)
         for places, answer in zip(calls, answers[-len(calls) :], strict=True):
             if isinstance(answer, RedisError):
-                raise WalletUnavailableError(str(answer)) from answer
+                raise _unavailable(answer) if isinstance(answer, _AWAY) else answer
             epoch, *results = answer
             for place, (outcome, term, available, evidence) in zip(places, results, strict=bool(epoch)):
                 decisions[place] = Decision(outcome == "taken", term - 1, int(available), evidence, int(epoch))
@@ -237,7 +238,23 @@ async def _answer(call: Awaitable[Any] | Any) -> Any:
     """Wait for the store; every way in which it can be away becomes one exception."""
     try:
         return await call
-    except NoScriptError:
-        raise
-    except (TimeoutError, RedisError, OSError) as error:
-        raise WalletUnavailableError(f"the wallet's store does not answer: {type(error).__name__}") from error
+    except _AWAY as error:
+        raise _unavailable(error) from error
+
+
+# Everything that means "the store is away or can not write": cut off, too slow, loading its data, a replica that was a
+# master, a cluster without a majority, no memory left. An error in a script of ours is none of these.
+_AWAY = (
+    OSError,
+    TimeoutError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.OutOfMemoryError,
+)
+
+
+def _unavailable(error: BaseException) -> WalletUnavailableError:
+    return WalletUnavailableError(f"the wallet's store does not answer: {type(error).__name__}")

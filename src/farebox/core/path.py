@@ -50,6 +50,8 @@ def read_path(method: str, raw_path: str, query: str) -> Route:
         raise BadPathError("batches of calls are not supported; make each call on its own")
     if method in ("GET", "HEAD", "OPTIONS", "DELETE") or last not in SEND_NAMES:
         return Route(send=False, number_id=None, dialect=_dialect(segments), ids=ids)
+    if method != "POST":
+        raise BadPathError(f"a message is sent with POST, not with {method}")
     if fields & _SEND_FIELDS:
         raise BadPathError(
             f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"

@@ -15,9 +15,8 @@ for i = 1, #ARGV, 3 do
     if taken then
         local fare, pool = string.match(taken, '^(%d+):%d+:(.*)$')
         redis.call('HDEL', holds, hold)
-        redis.call('HINCRBY', wallet, 'held', '-' .. fare)
-        redis.call('HINCRBY', wallet, 'available', fare)
-        redis.call('HINCRBY', wallet, 'available', '-' .. billed)
+        redis.call('HINCRBY', wallet, 'held', string.format('%.0f', 0 - tonumber(fare)))
+        redis.call('HINCRBY', wallet, 'available', string.format('%.0f', tonumber(fare) - tonumber(billed)))
         if give_unit_back and pool ~= '' then
             redis.call('HINCRBY', wallet, 'pool:' .. pool, -1)
         end

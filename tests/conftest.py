@@ -1,0 +1,80 @@
+"""What the tests stand on: real stores, started once, a database for every test, a whole gateway on demand."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from farebox.config import Settings
+from farebox.embedded import EmbeddedStores
+from farebox.gate import Gate, open_gate
+from farebox.migrate import migrate
+from harness import ADMIN_TOKEN, APP_SECRET, VERIFY_TOKEN, World
+
+# Nothing here must survive a power cut, and waiting for the disk is most of what a small test does.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_serial = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """A developer's own FAREBOX_* variables must not reach the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("FAREBOX_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+async def stores(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStores]:
+    async with EmbeddedStores(tmp_path_factory.mktemp("stores"), postgres_settings=FAST) as embedded:
+        await migrate(embedded.database_url)
+        yield embedded
+
+
+@pytest.fixture
+async def database_url(stores: EmbeddedStores) -> AsyncIterator[str]:
+    """A migrated database of this test's own, copied from the migrated one."""
+    name = f"test_{next(_serial)}"
+    admin = await asyncpg.connect(stores.database_url.replace("/farebox?", "/postgres?"))
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE farebox STRATEGY file_copy")
+    yield stores.database_url.replace("/farebox?", f"/{name}?")
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def redis_url(stores: EmbeddedStores) -> str:
+    async with Redis.from_url(stores.redis_url) as client:
+        await client.flushall()
+    return stores.redis_url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=tmp_path,
+        admin_token=ADMIN_TOKEN,
+        app_secret=APP_SECRET,
+        verify_token=VERIFY_TOKEN,
+        upstream_url="http://127.0.0.1:9",  # the discard port: nothing answers unless a test says who
+    )
+
+
+@pytest.fixture
+async def gate(settings: Settings) -> AsyncIterator[Gate]:
+    async with open_gate(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """A whole gateway with a simulated WhatsApp, an application behind it, one funded number and one key."""
+    async with World.open(settings) as opened:
+        yield opened

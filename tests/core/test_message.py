@@ -1,0 +1,83 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farebox.core.message import BadMessageError, Kind, parse_message, storable, with_correlation
+
+TEMPLATE = {"name": "order_update", "language": {"code": "en_US"}}
+MESSAGES: list[tuple[dict[str, Any], Kind, str]] = [
+    ({"to": "+1 (650) 555-1234", "type": "text", "text": {"body": "x"}}, Kind.SERVICE, "16505551234"),
+    ({"to": "16505551234", "text": {"body": "x"}}, Kind.SERVICE, "16505551234"),  # type may be missing
+    ({"to": 16505551234, "type": "image", "image": {"id": "1"}}, Kind.SERVICE, "16505551234"),
+    ({"to": "1", "type": "a_type_of_tomorrow"}, Kind.SERVICE, "1"),
+    ({"to": "1", "type": "text", "context": None}, Kind.SERVICE, "1"),
+    ({"to": "1", "type": "template", "template": TEMPLATE}, Kind.TEMPLATE, "1"),
+    ({"to": "1", "type": "reaction", "reaction": {"emoji": ""}}, Kind.REACTION, "1"),
+    ({"to": "1", "type": "text", "category": "utility"}, Kind.DIRECT, "1"),
+    ({"to": "1", "type": "text", "category": "service"}, Kind.SERVICE, "1"),
+    ({"recipient": "US.13491208655302741918", "type": "text"}, Kind.SERVICE, "US.13491208655302741918"),
+    ({"to": "49151", "recipient": "US.1349", "type": "text"}, Kind.SERVICE, "49151"),
+    ({"status": "read", "message_id": "wamid.X", "typing_indicator": {"type": "text"}}, Kind.NOT_A_MESSAGE, ""),
+    ({"recipient_type": "individual", "to": "1", "type": "text"}, Kind.SERVICE, "1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "user"), MESSAGES)
+def test_messages_are_classified(fields: dict[str, Any], kind: Kind, user: str) -> None:
+    message = parse_message(json.dumps({"messaging_product": "whatsapp", **fields}).encode())
+    assert (message.kind, message.user) == (kind, user)
+
+
+BAD = [
+    (b"", "not valid JSON"),
+    (b"{", "not valid JSON"),
+    (b"[]", "must be a JSON object"),
+    (b"\xff", "not valid JSON"),
+    (b'{"to": NaN}', "NaN"),
+    (b"[" * 100_000, "not valid JSON"),
+    (b'{"type":"text"}', "to is missing"),
+    (b'{"to":""}', "to must be"),
+    (b'{"to":true}', "to must be"),
+    (b'{"to":"abc","type":"text"}', "to must be"),
+    (b'{"to":"1","type":3}', "type must be"),
+    (b'{"to":"1","type":"template"}', "template is missing"),
+    (b'{"to":"1","type":"template","template":{"name":"x"}}', "language.code"),
+    (b'{"to":"1","type":"template","template":{"language":{"code":"en"}}}', "template.name"),
+    (b'{"to":"1","type":"Template","template":{"name":"x"}}', "type template"),
+    (b'{"to":"1","type":"reaction","type":"template"}', "given twice"),
+    (b'{"to":"1","type":"text","category":"marketing"}', "category"),
+    (b'{"to":"g","recipient_type":"group","type":"text"}', "group"),
+    (b'{"status":"read","to":"1","text":{"body":"free?"}}', "can not also carry"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), BAD)
+def test_what_can_not_be_priced_is_refused_in_one_sentence(body: bytes, said: str) -> None:
+    with pytest.raises(BadMessageError, match=said):
+        parse_message(body)
+
+
+def test_a_template_is_named_with_its_language() -> None:
+    message = parse_message(json.dumps({"to": "1", "type": "template", "template": TEMPLATE}).encode())
+    assert (message.template_name, message.template_language) == ("order_update", "en_US")
+
+
+@given(st.dictionaries(st.text(max_size=9), st.integers() | st.text(), max_size=4), st.sampled_from(["", " ", "\n\t"]))
+def test_the_correlation_is_added_and_nothing_else_changes(fields: dict[str, Any], space: str) -> None:
+    fields.pop("biz_opaque_callback_data", None)
+    body = (json.dumps(fields) + space).encode()
+    assert json.loads(with_correlation(body, "h-1")) == fields | {"biz_opaque_callback_data": "h-1"}
+
+
+@given(st.text())
+def test_storable_text_can_be_stored(text: str) -> None:
+    stored = storable(text + "\x00")
+    assert "\x00" not in stored
+    stored.encode()
+
+
+def test_half_a_surrogate_is_replaced() -> None:
+    assert storable("a\ud800b") == "a?b"
