@@ -206,3 +206,97 @@ WHERE (template.category, template.status) IS DISTINCT FROM (excluded.category, 
 UPDATE template SET category = coalesce($4, category), status = coalesce($5, status),
                     updated_at = to_timestamp($6::bigint / 1000.0)
 WHERE waba_id = $1 AND name = $2 AND language = $3;
+
+-- Admin reads and writes.
+
+-- account --
+SELECT account_id, name, currency, country, tax_id, created_at FROM account WHERE account_id = $1;
+
+-- put_account --
+-- Creates an account, or changes the columns that $7 names. `created` looks at what was there before the statement.
+INSERT INTO account (account_id, name, currency, country, tax_id, created_at)
+VALUES ($1, $2, $3, $4, $5, to_timestamp($6::bigint / 1000.0))
+ON CONFLICT (account_id) DO UPDATE
+SET name = CASE WHEN 'name' = ANY ($7::text[]) THEN excluded.name ELSE account.name END,
+    currency = CASE WHEN 'currency' = ANY ($7::text[]) THEN excluded.currency ELSE account.currency END,
+    country = CASE WHEN 'country' = ANY ($7::text[]) THEN excluded.country ELSE account.country END,
+    tax_id = CASE WHEN 'tax_id' = ANY ($7::text[]) THEN excluded.tax_id ELSE account.tax_id END
+RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS created;
+
+-- number --
+-- A number without its secrets: only whether they are set.
+SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
+       upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+FROM number WHERE number_id = $1;
+
+-- numbers_after --
+SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
+       upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
+
+-- put_number --
+-- Creates a number with its balance, or changes the columns that $17 names. Returns nothing where the currency would
+-- change although amounts in the old one exist.
+WITH written AS (
+    INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
+                        upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
+                        created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, to_timestamp($16::bigint / 1000.0))
+    ON CONFLICT (number_id) DO UPDATE
+    SET account_id = CASE WHEN 'account_id' = ANY ($17::text[]) THEN excluded.account_id ELSE number.account_id END,
+        display_phone_number = CASE WHEN 'display_phone_number' = ANY ($17::text[]) THEN excluded.display_phone_number
+                                    ELSE number.display_phone_number END,
+        waba_id = CASE WHEN 'waba_id' = ANY ($17::text[]) THEN excluded.waba_id ELSE number.waba_id END,
+        timezone = CASE WHEN 'timezone' = ANY ($17::text[]) THEN excluded.timezone ELSE number.timezone END,
+        currency = CASE WHEN 'currency' = ANY ($17::text[]) THEN excluded.currency ELSE number.currency END,
+        dialect = CASE WHEN 'dialect' = ANY ($17::text[]) THEN excluded.dialect ELSE number.dialect END,
+        regime = CASE WHEN 'regime' = ANY ($17::text[]) THEN excluded.regime ELSE number.regime END,
+        upstream_token = CASE WHEN 'upstream_token' = ANY ($17::text[]) THEN excluded.upstream_token
+                              ELSE number.upstream_token END,
+        app_secret = CASE WHEN 'app_secret' = ANY ($17::text[]) THEN excluded.app_secret ELSE number.app_secret END,
+        app_url = CASE WHEN 'app_url' = ANY ($17::text[]) THEN excluded.app_url ELSE number.app_url END,
+        mode = CASE WHEN 'mode' = ANY ($17::text[]) THEN excluded.mode ELSE number.mode END,
+        funds_rule = CASE WHEN 'funds_rule' = ANY ($17::text[]) THEN excluded.funds_rule ELSE number.funds_rule END,
+        block_at_micros = CASE WHEN 'block_at' = ANY ($17::text[]) THEN excluded.block_at_micros
+                               ELSE number.block_at_micros END,
+        low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($17::text[]) THEN excluded.low_balance_at_micros
+                                     ELSE number.low_balance_at_micros END
+    WHERE NOT ('currency' = ANY ($17::text[])) OR excluded.currency = number.currency
+          OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
+                  OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
+    RETURNING number_id
+), opened AS (
+    INSERT INTO balance (number_id) SELECT number_id FROM written ON CONFLICT (number_id) DO NOTHING
+)
+SELECT number_id, NOT EXISTS (SELECT FROM number WHERE number_id = $1) AS created FROM written;
+
+-- ledger_money --
+-- Balance and open holds, for numbers whose wallet is missing.
+SELECT n.number_id, n.epoch, b.balance_micros,
+       coalesce((SELECT sum(fare_micros) FROM hold h
+                 WHERE h.number_id = n.number_id AND state IN ('reserved', 'accepted')), 0)::bigint AS held_micros
+FROM number n JOIN balance b USING (number_id) WHERE n.number_id = ANY ($1::text[]);
+
+-- known_numbers --
+SELECT number_id FROM number WHERE number_id = ANY ($1::text[]);
+
+-- any_number --
+SELECT number_id FROM number LIMIT 1;
+
+-- keys_after --
+-- A page of keys in the order they were made; $1 is the last key of the page before, or null.
+SELECT key_id, name, numbers, created_at, revoked_at FROM api_key
+WHERE $1::uuid IS NULL OR (created_at, key_id) > (SELECT created_at, key_id FROM api_key WHERE key_id = $1)
+ORDER BY created_at, key_id LIMIT $2;
+
+-- add_key --
+INSERT INTO api_key (key_id, name, digest, numbers, created_at)
+VALUES ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0))
+RETURNING key_id, name, numbers, created_at, revoked_at;
+
+-- revoke_key --
+-- The first revocation counts; a repeated one changes nothing, and announces nothing that matters.
+UPDATE api_key SET revoked_at = coalesce(revoked_at, to_timestamp($2::bigint / 1000.0)) WHERE key_id = $1
+RETURNING key_id;

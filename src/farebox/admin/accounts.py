@@ -1,0 +1,53 @@
+"""Accounts: who owns numbers."""
+
+import asyncpg
+
+from farebox.admin.models import Account, AccountPatch, AccountPut, Nothing
+from farebox.admin.problems import ProblemError
+from farebox.admin.routing import Answer, Ask, Get
+from farebox.gate import Gate
+
+
+async def show(ask: Get) -> Answer:
+    """Show an account."""
+    return Answer(_shown(await _find(ask.gate, ask.path["account_id"])))
+
+
+async def put(ask: Ask[AccountPut, Nothing]) -> Answer:
+    """Create an account, or replace all its fields."""
+    row = await _write(ask.gate, ask.path["account_id"], ask.body, set(AccountPut.model_fields))
+    return Answer(_shown(row), 201 if row["created"] else 200)
+
+
+async def patch(ask: Ask[AccountPatch, Nothing]) -> Answer:
+    """Change the fields that are given."""
+    known = await _find(ask.gate, ask.path["account_id"])
+    given = ask.body.model_fields_set
+    body = ask.body.model_copy(update={name: known[name] for name in ("name", "currency") if name not in given})
+    return Answer(_shown(await _write(ask.gate, ask.path["account_id"], body, given)))
+
+
+async def _find(gate: Gate, account_id: str) -> asyncpg.Record:
+    row = await gate.ledger.fetch_one("account", account_id)
+    if row is None:
+        raise ProblemError(404, f"There is no account {account_id}; create it with PUT /v1/accounts/{account_id}.")
+    return row
+
+
+async def _write(gate: Gate, account_id: str, body: AccountPut, given: set[str]) -> asyncpg.Record:
+    row = await gate.ledger.fetch_one(
+        "put_account",
+        account_id,
+        body.name,
+        body.currency,
+        body.country,
+        body.tax_id,
+        gate.clock.now_ms(),
+        list(given),
+    )
+    assert row is not None, "an upsert returns its row"
+    return row
+
+
+def _shown(row: asyncpg.Record) -> Account:
+    return Account(**{name: row[name] for name in Account.model_fields})

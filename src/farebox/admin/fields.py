@@ -1,0 +1,136 @@
+"""The types of fields: amounts, ids, texts. Each checks, says in one sentence what it wants, and describes itself.
+
+A mistake is reported by the sentence alone: the value may be a secret.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from yarl import URL
+
+from farebox.core.money import AmountError, format_micros, parse_micros
+from farebox.core.reply import Dialect
+
+
+def refuse(sentence: str) -> PydanticCustomError:
+    """Return the error of a field, in our own words."""
+    return PydanticCustomError("farebox", "{sentence}", {"sentence": sentence})
+
+
+def _read_amount(value: object) -> int:
+    if not isinstance(value, str):
+        raise refuse('must be a decimal string like "10.00"; a JSON number may lose digits')
+    try:
+        return parse_micros(value)
+    except AmountError as error:
+        raise refuse(str(error)) from error
+
+
+def _not_negative(micros: int) -> int:
+    if micros < 0:
+        raise refuse("must be 0.00 or more")
+    return micros
+
+
+def _positive(micros: int) -> int:
+    if micros <= 0:
+        raise refuse("must be more than 0.00")
+    return micros
+
+
+# Micro-units inside, a decimal string outside: the currency stands beside it.
+Amount = Annotated[
+    int,
+    BeforeValidator(_read_amount),
+    PlainSerializer(format_micros, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^-?\d{1,10}(\.\d{1,6})?$", "examples": ["10.00"]}),
+]
+AmountFromZero = Annotated[Amount, AfterValidator(_not_negative)]
+AmountAboveZero = Annotated[Amount, AfterValidator(_positive)]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A text that matches a pattern as a whole; the sentence says which texts do."""
+
+    pattern: str
+    sentence: str
+
+    def check(self, text: str) -> str:
+        """Return the text; refuse it with the sentence."""
+        if re.fullmatch(self.pattern, text, re.ASCII) is None:
+            raise refuse(self.sentence)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+
+# PostgreSQL stores no NUL, and no other control character belongs in a name or a reference.
+PLAIN = Shape(r"[^\x00-\x1f\x7f]*", "must not contain control characters")
+# A line break in a token would end the header that carries it.
+_VISIBLE = Shape(r"[\x21-\x7e]{1,4096}", "must be 1 to 4096 visible ASCII characters without spaces")
+
+ACCOUNT_ID = Shape(
+    r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}",
+    "must be 1 to 64 letters, digits or _ . @ - and start with a letter or digit",
+)
+# Meta's ids are digits, and only such a path is metered as a send.
+META_ID = Shape(r"[0-9]{1,64}", "must be the id that Meta shows, 1 to 64 digits (not the phone number itself)")
+
+AccountId = Annotated[str, ACCOUNT_ID]
+NumberId = Annotated[str, META_ID]
+Currency = Annotated[str, Shape(r"[A-Z]{3}", 'must be a three-letter currency code like "USD"')]
+Country = Annotated[str, Shape(r"[A-Z]{2}", 'must be a two-letter country code like "DE"')]
+Name = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
+Reference = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
+Label = Annotated[str, Field(max_length=64), PLAIN]
+WabaId = Annotated[str, Shape(r"[0-9]{0,64}", "must be the WhatsApp Business Account's id, up to 64 digits")]
+Secret = Annotated[str, _VISIBLE]
+RegimeName = Annotated[str, Field(min_length=1, max_length=64), PLAIN]
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, "Europe"
+        raise refuse('must be a time zone of the IANA database like "Europe/Berlin"') from None
+    return text
+
+
+def _application(text: str) -> str:
+    try:
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host) and url.explicit_port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise refuse('must be an http or https address like "https://app.example.com/webhook"')
+    if url.user is not None or url.password is not None:
+        raise refuse("must not carry a user or password: this address is shown, so it can not keep a secret")
+    return text
+
+
+def _mode(value: object) -> object:
+    if value == "shadow":
+        raise refuse("shadow is not available yet; use enforce or off")
+    return value
+
+
+Zone = Annotated[
+    str, Shape(r"[A-Za-z0-9_+/-]{1,64}", 'must be a time zone like "Europe/Berlin"'), AfterValidator(_zone)
+]
+ApplicationUrl = Annotated[
+    str, Field(max_length=2048), Shape(r"[\x21-\x7e]+", "must be a URL, percent-encoded"), AfterValidator(_application)
+]
+Mode = Annotated[Literal["enforce", "off"], BeforeValidator(_mode)]
+FundsRule = Literal["above_zero", "cover"]
+ClientDialect = Dialect

@@ -1,0 +1,81 @@
+"""Whether the process lives, whether it can serve, its metrics and the description of the API."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from farebox import metrics as figures
+from farebox.admin.models import Health, Part, Readiness
+from farebox.admin.routing import Answer, Get
+from farebox.core.money import MICROS_PER_UNIT
+from farebox.gate import Gate
+from farebox.ledger import LedgerUnavailableError
+from farebox.wallet import WalletUnavailableError
+
+READY_TIMEOUT_S = 5  # past this whoever probes has given up; a store that hangs is not ready
+
+
+async def healthz(ask: Get) -> Answer:  # noqa: ARG001  every handler takes the request
+    """Answer: that it does is the news."""
+    return Answer(Health())
+
+
+async def readyz(ask: Get) -> Answer:
+    """Ask each part, all at once."""
+    gate = ask.gate
+    wallet, ledger, directory = await asyncio.gather(
+        _part(gate.wallet.ping()), _part(_ledger(gate)), _part(_directory(gate))
+    )
+    ready = wallet.ready and ledger.ready and directory.ready
+    readiness = Readiness(ready=ready, wallet=wallet, ledger=ledger, directory=directory)
+    return Answer(readiness, 200 if ready else 503)
+
+
+async def metrics(ask: Get) -> Answer:
+    """Return the figures; balances are read now, all others were counted. Without the ledger the others come alone."""
+    try:
+        rows = await ask.gate.ledger.fetch("balances_by_account")
+    except LedgerUnavailableError:
+        return Answer(figures.exposition())
+    shown = {(row["account_id"], row["currency"]): row["balance_micros"] for row in rows}
+    for labels in ask.admin.shown_balances - shown.keys():  # its last number went to another account
+        figures.BALANCE.labels(*labels).set(0)
+    for labels, balance_micros in shown.items():
+        figures.BALANCE.labels(*labels).set(balance_micros / MICROS_PER_UNIT)
+    ask.admin.shown_balances.update(shown)
+    return Answer(figures.exposition())
+
+
+async def openapi(ask: Get) -> Answer:
+    """Return the description of the API."""
+    return Answer(ask.admin.document)
+
+
+async def _part(check: Awaitable[None]) -> Part:
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            await check
+    except (WalletUnavailableError, LedgerUnavailableError, _NotLoadedError) as error:
+        return Part(ready=False, why=str(error))
+    except TimeoutError:
+        return Part(ready=False, why=f"no answer within {READY_TIMEOUT_S} seconds")
+    return Part(ready=True)
+
+
+class _NotLoadedError(Exception):
+    """This worker has not read the numbers yet."""
+
+
+async def _ledger(gate: Gate) -> None:
+    await gate.ledger.fetch("any_number")
+
+
+async def _directory(gate: Gate) -> None:
+    """Check that the numbers were read. An empty directory is right only if there are none."""
+    if gate.directory.numbers:
+        return
+    try:
+        there_are_some = await gate.ledger.fetch("any_number")
+    except LedgerUnavailableError as error:
+        raise _NotLoadedError("the numbers were not read yet: the ledger is away") from error
+    if there_are_some:
+        raise _NotLoadedError("the numbers were not read yet")

@@ -1,0 +1,155 @@
+"""Numbers: how each is metered, and what it has."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from farebox.admin.models import Balance, Nothing, Number, NumberPatch, NumberPut, Numbers, NumbersQuery
+from farebox.admin.problems import ProblemError
+from farebox.admin.rate_cards import check_rate_card
+from farebox.admin.routing import Answer, Ask, Get
+from farebox.gate import Gate
+from farebox.wallet import Position, WalletUnavailableError
+
+
+async def index(ask: Ask[Nothing, NumbersQuery]) -> Answer:
+    """List the numbers, a page at a time."""
+    limit = ask.query.limit
+    rows = await ask.gate.ledger.fetch("numbers_after", ask.query.after or "", limit + 1)
+    shown = await _shown(ask.gate, rows[:limit])
+    return Answer(Numbers(numbers=shown, next=shown[-1].phone_number_id if len(rows) > limit else None))
+
+
+async def show(ask: Get) -> Answer:
+    """Show a number."""
+    return Answer(await show_number(ask.gate, ask.path["phone_number_id"]))
+
+
+async def put(ask: Ask[NumberPut, Nothing]) -> Answer:
+    """Create a number, or replace all its fields."""
+    number_id = ask.path["phone_number_id"]
+    created = await _write(ask.gate, number_id, ask.body, set(NumberPut.model_fields))
+    return Answer(await show_number(ask.gate, number_id), 201 if created else 200)
+
+
+async def patch(ask: Ask[NumberPatch, Nothing]) -> Answer:
+    """Change the fields that are given."""
+    number_id = ask.path["phone_number_id"]
+    known = await _find(ask.gate, number_id)
+    given = ask.body.model_fields_set
+    # What is checked together is completed; every other field that is not given is left alone by the query.
+    rest = {name: known[name] for name in ("account_id", "currency", "regime") if name not in given}
+    await _write(ask.gate, number_id, ask.body.model_copy(update=rest), given)
+    return Answer(await show_number(ask.gate, number_id))
+
+
+async def show_number(gate: Gate, number_id: str) -> Number:
+    """Return a number as it is shown."""
+    (number,) = await _shown(gate, [await _find(gate, number_id)])
+    return number
+
+
+async def _find(gate: Gate, number_id: str) -> asyncpg.Record:
+    row = await gate.ledger.fetch_one("number", number_id)
+    if row is None:
+        raise unknown_number(number_id)
+    return row
+
+
+def unknown_number(number_id: str) -> ProblemError:
+    """Return the problem of a number that is not set up."""
+    return ProblemError(404, f"There is no number {number_id}; create it with PUT /v1/numbers/{number_id}.")
+
+
+async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -> bool:
+    """Write the given fields of a number and take them over; tell whether it is new."""
+    account = await gate.ledger.fetch_one("account", body.account_id)
+    if account is None:
+        raise ProblemError(
+            422,
+            f"account_id: there is no account {body.account_id}; create it with PUT /v1/accounts/{body.account_id}.",
+        )
+    currency = body.currency or account["currency"]
+    check_rate_card(gate, body.regime, currency, body.timezone)
+    row = await gate.ledger.fetch_one(
+        "put_number",
+        number_id,
+        body.account_id,
+        body.display_phone_number,
+        body.waba_id,
+        body.timezone,
+        currency,
+        body.dialect.value,
+        body.regime,
+        body.upstream_token,
+        body.app_secret,
+        body.app_url,
+        body.mode,
+        body.funds_rule,
+        body.block_at,
+        body.low_balance_at,
+        gate.clock.now_ms(),
+        list(given),
+    )
+    if row is None:
+        raise ProblemError(
+            409,
+            f"currency: number {number_id} has messages or entries in another currency, so it can not change to "
+            f"{currency}; keep the currency, or set up another number.",
+        )
+    await gate.directory.load_numbers(gate.ledger)
+    return bool(row["created"])
+
+
+async def _shown(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
+    positions = await _positions(gate, rows)
+    numbers = []
+    for row in rows:
+        position = positions[row["number_id"]]
+        low_at = row["low_balance_at_micros"]
+        numbers.append(
+            Number(
+                phone_number_id=row["number_id"],
+                account_id=row["account_id"],
+                display_phone_number=row["display_phone_number"],
+                waba_id=row["waba_id"],
+                timezone=row["timezone"],
+                currency=row["currency"],
+                dialect=row["dialect"],
+                regime=row["regime"],
+                upstream_token_set=row["upstream_token_set"],
+                app_secret_set=row["app_secret_set"],
+                app_url=row["app_url"],
+                mode=row["mode"],
+                funds_rule=row["funds_rule"],
+                block_at=row["block_at_micros"],
+                low_balance_at=low_at,
+                created_at=row["created_at"],
+                balance=Balance(
+                    available=position.available_micros,
+                    held=position.held_micros,
+                    pending=0,
+                    currency=row["currency"],
+                ),
+                low_balance=low_at is not None and position.available_micros < low_at,
+            )
+        )
+    return numbers
+
+
+async def _positions(gate: Gate, rows: Sequence[asyncpg.Record]) -> dict[str, Position]:
+    """Return the money of numbers: from the wallet, which knows it to the moment, otherwise from the ledger."""
+    positions: dict[str, Position] = {}
+    try:
+        for row in rows:
+            position = await gate.wallet.position(row["number_id"])
+            if position is not None and position.epoch == row["epoch"]:  # of another epoch: about to be rebuilt
+                positions[row["number_id"]] = position
+    except WalletUnavailableError:
+        pass  # asking for the rest would wait once more for each
+    missing = [row["number_id"] for row in rows if row["number_id"] not in positions]
+    if missing:
+        for row in await gate.ledger.fetch("ledger_money", missing):
+            available_micros = row["balance_micros"] - row["held_micros"]
+            positions[row["number_id"]] = Position(row["epoch"], available_micros, row["held_micros"])
+    return positions

@@ -1,0 +1,146 @@
+"""The table of routes. From a row come the server's route, the checks of a request and its place in /openapi.json."""
+
+from farebox.admin import accounts, clock, health, keys, messages, numbers, topups
+from farebox.admin.models import (
+    Account,
+    AccountPatch,
+    AccountPut,
+    ClockPut,
+    ClockTime,
+    CreditedTopup,
+    Entries,
+    EntriesQuery,
+    Health,
+    KeyPost,
+    Keys,
+    KeysQuery,
+    Message,
+    NewKey,
+    Nothing,
+    Number,
+    NumberPatch,
+    NumberPut,
+    Numbers,
+    NumbersQuery,
+    Readiness,
+    TopupPost,
+    Topups,
+    TopupsQuery,
+)
+from farebox.admin.routing import TEXT, Route, get, write
+
+ACCOUNT = "/v1/accounts/{account_id}"
+NUMBER = "/v1/numbers/{phone_number_id}"
+
+ROUTES: tuple[Route, ...] = (
+    # Open: whoever reaches the port may ask.
+    get("/healthz", "Tell whether the process lives", health.healthz, query=Nothing, answers={200: Health}),
+    get(
+        "/readyz",
+        "Tell whether wallet, ledger and directory are ready",
+        health.readyz,
+        query=Nothing,
+        answers={200: Readiness, 503: Readiness},
+    ),
+    get("/metrics", "Metrics for Prometheus", health.metrics, query=Nothing, answers={200: None}, media_type=TEXT),
+    get("/openapi.json", "This document", health.openapi, query=Nothing, answers={200: None}),
+    # Accounts.
+    get(ACCOUNT, "Show an account", accounts.show, query=Nothing, answers={200: Account}, problems=(404,)),
+    write(
+        "PUT",
+        ACCOUNT,
+        "Create or replace an account",
+        accounts.put,
+        body=AccountPut,
+        answers={200: Account, 201: Account},
+    ),
+    write(
+        "PATCH",
+        ACCOUNT,
+        "Change fields of an account",
+        accounts.patch,
+        body=AccountPatch,
+        answers={200: Account},
+        problems=(404,),
+    ),
+    # Numbers.
+    get("/v1/numbers", "List the numbers", numbers.index, query=NumbersQuery, answers={200: Numbers}),
+    get(NUMBER, "Show a number and its balance", numbers.show, query=Nothing, answers={200: Number}, problems=(404,)),
+    write(
+        "PUT",
+        NUMBER,
+        "Create or replace a number",
+        numbers.put,
+        body=NumberPut,
+        answers={200: Number, 201: Number},
+        problems=(409,),
+    ),
+    write(
+        "PATCH",
+        NUMBER,
+        "Change fields of a number",
+        numbers.patch,
+        body=NumberPatch,
+        answers={200: Number},
+        problems=(404, 409),
+    ),
+    # Money.
+    get(
+        f"{NUMBER}/topups",
+        "List the top-ups of a number",
+        topups.index,
+        query=TopupsQuery,
+        answers={200: Topups},
+        problems=(404,),
+    ),
+    write(
+        "POST",
+        f"{NUMBER}/topups",
+        "Top up a number; a repeated reference is the same top-up",
+        topups.post,
+        body=TopupPost,
+        answers={200: CreditedTopup, 201: CreditedTopup},
+        problems=(404, 409),
+    ),
+    get(
+        f"{NUMBER}/entries",
+        "List the movements of a number's balance",
+        topups.entries,
+        query=EntriesQuery,
+        answers={200: Entries},
+        problems=(404,),
+    ),
+    get(
+        "/v1/messages/{message_id}",
+        "Explain a message's fare",
+        messages.explain,
+        query=Nothing,
+        answers={200: Message},
+        problems=(404,),
+    ),
+    # Keys.
+    get("/v1/keys", "List the applications' keys", keys.index, query=KeysQuery, answers={200: Keys}),
+    write("POST", "/v1/keys", "Make a key; it is shown this once", keys.post, body=KeyPost, answers={201: NewKey}),
+    write(
+        "DELETE",
+        "/v1/keys/{key_id}",
+        "Revoke a key",
+        keys.revoke,
+        body=Nothing,
+        answers={204: None},
+        problems=(404,),
+    ),
+)
+
+# Served by a sandbox only: a gateway in production has no way to move its clock.
+CLOCK_ROUTES: tuple[Route, ...] = (
+    get("/v1/clock", "Show the test clock", clock.show, query=Nothing, answers={200: ClockTime}),
+    write(
+        "PUT",
+        "/v1/clock",
+        "Move the test clock; what is then due is done before the answer",
+        clock.put,
+        body=ClockPut,
+        answers={200: ClockTime},
+    ),
+)
