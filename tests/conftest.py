@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,10 +31,14 @@ def _clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def stores(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStores]:
-    async with EmbeddedStores(tmp_path_factory.mktemp("stores"), postgres_settings=FAST) as embedded:
-        await migrate(embedded.database_url)
-        yield embedded
+async def stores() -> AsyncIterator[EmbeddedStores]:
+    with tempfile.TemporaryDirectory(prefix="farebox-tests-") as folder:
+        # pytest's own folders are closed, and the stores' user could not enter them where a container's root has no
+        # capability to grant.
+        Path(folder).chmod(0o711)
+        async with EmbeddedStores(Path(folder), postgres_settings=FAST) as embedded:
+            await migrate(embedded.database_url)
+            yield embedded
 
 
 @pytest.fixture
