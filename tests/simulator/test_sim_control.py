@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from farebox.simulator import Behaviour, SimulatorConfig
+from farebox.simulator.__main__ import main
 from farebox.simulator.config import Number
 
 
@@ -147,3 +148,11 @@ async def test_the_process_says_it_is_ready_and_ends_on_sigterm():
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
     assert await process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("wrong", [["--port", "99999"], ["--number", "1:2"], ["--statuses", "lost"], ["--regime", "x"]])
+def test_bad_usage_is_exit_2(wrong, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2
+    assert wrong[1].split(",")[0] in capsys.readouterr().err

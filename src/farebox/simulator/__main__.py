@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=int, default=8090, help="port to listen on, 0 for a free one (%(default)s)")
+    add("--port", type=_port, default=8090, help="port to listen on, 0 for a free one (%(default)s)")
     add("--token", default=defaults.token, help="access token that calls must carry (%(default)s)")
     add("--webhook-url", default="", help="where webhooks are posted; PUT /simulator/webhook changes it")
     add("--app-secret", default=defaults.app_secret, help="signs webhooks; empty: unsigned (%(default)s)")
@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         help="deliver free-form messages although the user has not written in the last 24 hours",
     )
     return result
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)
 
 
 def _number(text: str) -> Number:
@@ -107,8 +113,9 @@ async def serve(config: SimulatorConfig, host: str, port: int) -> None:
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        bound = runner.addresses[0]
-        sys.stdout.write(f"simulated WhatsApp on http://{bound[0]}:{bound[1]} (help: /simulator)\n")
+        address, bound_port = runner.addresses[0][:2]
+        shown = f"[{address}]" if ":" in address else address
+        sys.stdout.write(f"simulated WhatsApp on http://{shown}:{bound_port} (help: /simulator)\n")
         sys.stdout.flush()
         await ended.wait()
     finally:

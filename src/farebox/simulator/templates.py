@@ -18,6 +18,8 @@ CATEGORIES = ("AUTHENTICATION", "MARKETING", "UTILITY")
 DEFAULT_FIELDS = ("name", "parameter_format", "components", "language", "status", "category", "id")
 DEFAULT_LIMIT = 25
 LIMIT_MAX = 1000
+# Meta's own limit for an account.
+TEMPLATES_MAX = 6000
 
 _PLACEHOLDER = re.compile(r"\{\{\s*\w+\s*\}\}")
 
@@ -94,6 +96,8 @@ class Templates:
         if template.category not in CATEGORIES:
             raise GraphError(100, message=f"(#100) Param category must be one of {{{', '.join(CATEGORIES)}}}")
         before = self._by_waba[waba_id].get((template.name, template.language))
+        if before is None and len(self._by_waba[waba_id]) >= TEMPLATES_MAX:
+            raise GraphError(100, message=f"(#100) An account has at most {TEMPLATES_MAX} templates")
         template.id = template.id or (before.id if before else str(next(self._ids)))
         self._by_waba[waba_id][template.name, template.language] = template
         return template
@@ -138,7 +142,7 @@ class Templates:
         if "summary" in query:
             answer["summary"] = {
                 "total_count": len(found),
-                "message_template_limit": 6000,
+                "message_template_limit": TEMPLATES_MAX,
                 "are_translations_complete": True,
             }
         return answer

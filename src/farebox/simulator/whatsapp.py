@@ -234,7 +234,7 @@ class SimulatedWhatsApp:
             ("GET", "/{id}", self._objects.read),
             ("DELETE", "/{id}", self._objects.remove),
         ]
-        app.router.add_get("/whatsapp_business/attachments/", self._media_api.download)
+        app.router.add_get("/whatsapp_business/attachments" + SLASH, self._media_api.download)
         app.router.add_post("/messages", self._sends.d360)
         app.router.add_post("/v1/messages", self._sends.onpremise)
         app.router.add_post("/media", self._media_api.upload)
@@ -261,7 +261,7 @@ class SimulatedWhatsApp:
             add_graph_headers(request, response, FALLBACK_VERSION)
             if self.config.compress and isinstance(response, web.Response):
                 response.enable_compression()
-        query = {key: value for key, value in request.query.items() if key != "access_token"}
+        query = {key: value for key, value in request.query.items() if key not in ("access_token", "input_token")}
         seen = SeenRequest(request.method, request.path, query, without_secrets(request.headers), response.status)
         self.memory.requests.append(seen)
         return response
