@@ -142,6 +142,7 @@ class Templates:
         if "summary" in query:
             answer["summary"] = {
                 "total_count": len(found),
+                "message_template_count": len(self._by_waba[waba_id]),
                 "message_template_limit": TEMPLATES_MAX,
                 "are_translations_complete": True,
             }
