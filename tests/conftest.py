@@ -31,14 +31,18 @@ def _clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def stores() -> AsyncIterator[EmbeddedStores]:
-    with tempfile.TemporaryDirectory(prefix="farebox-tests-") as folder:
-        # pytest's own folders are closed, and the stores' user could not enter them where a container's root has no
-        # capability to grant.
-        Path(folder).chmod(0o711)
-        async with EmbeddedStores(Path(folder), postgres_settings=FAST) as embedded:
-            await migrate(embedded.database_url)
-            yield embedded
+def open_folder() -> Iterator[Path]:
+    """A folder that the stores' user can enter; pytest's own are closed, also to a root without capabilities."""
+    with tempfile.TemporaryDirectory(prefix="farebox-tests-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+async def stores(open_folder: Path) -> AsyncIterator[EmbeddedStores]:
+    async with EmbeddedStores(open_folder, postgres_settings=FAST) as embedded:
+        await migrate(embedded.database_url)
+        yield embedded
 
 
 @pytest.fixture

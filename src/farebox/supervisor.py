@@ -159,7 +159,8 @@ async def serve(settings: Settings) -> None:
         settings = reserve_ports(stack, settings)
         settings = await stack.enter_async_context(stores(settings, stop))
         await run_gateway(stack, settings, test_clock=False)
-        log.info("gateway on port %d, admin on port %d", settings.gateway_port, settings.admin_port)
+        base = f"http://{settings.host}"
+        log.info("gateway %s:%d   admin %s:%d", base, settings.gateway_port, base, settings.admin_port)
         await stop.wait()
 
 

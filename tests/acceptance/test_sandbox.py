@@ -11,8 +11,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from acceptance.process import curl, farebox, processes_of, run, sandbox
 
+from acceptance.process import curl, farebox, processes_of, run, sandbox
 from farebox.core.reply import OUT_OF_FUNDS
 
 
