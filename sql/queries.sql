@@ -128,8 +128,8 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
 ON CONFLICT (number_id, user_id, kind) DO UPDATE SET ends_at_ms = excluded.ends_at_ms
 WHERE open_window.ends_at_ms < excluded.ends_at_ms;
 
--- close_window --
-DELETE FROM open_window WHERE number_id = $1 AND user_id = ANY ($2::text[]) AND kind = $3;
+-- close_windows --
+DELETE FROM open_window WHERE number_id = $1 AND user_id = ANY ($2::text[]) AND kind = ANY ($3::text[]);
 
 -- forget_windows --
 DELETE FROM open_window WHERE ends_at_ms < $1;

@@ -10,10 +10,11 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer, TestServer
 
+from farebox.admin import admin_app
+from farebox.app import gateway_runner
 from farebox.config import Settings
 from farebox.gate import Gate, open_gate
 from farebox.reconcile import compare
-from farebox.server import Gateway
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
 from farebox.simulator.config import DEFAULT_PHONE_NUMBER_ID, DEFAULT_WABA_ID
 from farebox.sweep import Sweep
@@ -94,8 +95,6 @@ class World:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, config: SimulatorConfig | None = None) -> AsyncIterator[Self]:
-        from farebox.admin import admin_app
-
         async with AsyncExitStack() as stack:
             config = config or SimulatorConfig(token=UPSTREAM_TOKEN, app_secret=APP_SECRET)
             whatsapp = SimulatedWhatsApp(config)
@@ -105,9 +104,12 @@ class World:
             session = await stack.enter_async_context(aiohttp.ClientSession())
             world = cls(gate, whatsapp, session)
             app = await stack.enter_async_context(RawTestServer(world.app.handle))
-            gateway = await stack.enter_async_context(RawTestServer(Gateway(gate).handle, auto_decompress=False))
+            gateway = gateway_runner(gate)
+            await gateway.setup()
+            stack.push_async_callback(gateway.cleanup)
+            await web.TCPSite(gateway, "127.0.0.1", 0).start()
             admin = await stack.enter_async_context(TestServer(admin_app(gate, test_clock=world.sweep.run)))
-            world.url = str(gateway.make_url("")).rstrip("/")
+            world.url = f"http://127.0.0.1:{gateway.addresses[0][1]}"
             world.admin_url = str(admin.make_url("")).rstrip("/")
             world.app_url = str(app.make_url("/hook"))
             whatsapp.set_webhook(f"{world.url}/webhooks/meta")

@@ -24,6 +24,12 @@ DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longe
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 
+def gateway_runner(gate: Gate) -> web.ServerRunner:
+    """Return the gateway port's server. Bodies are not decoded here: their Content-Encoding would become a lie."""
+    server = web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False)
+    return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
+
+
 async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
     """Serve both ports until `stop`, then finish what is in flight."""
     async with open_gate(settings) as gate, AsyncExitStack() as stack:
@@ -39,11 +45,7 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
         admin = web.AppRunner(
             admin_app(gate, test_clock=sweep.run if test_clock else None), access_log=None, shutdown_timeout=DRAIN_S
         )
-        # Bodies are relayed as they come: decoding them here would leave their Content-Encoding a lie.
-        gateway = web.ServerRunner(
-            web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False), shutdown_timeout=DRAIN_S
-        )
-        for runner, port in ((gateway, settings.gateway_port), (admin, settings.admin_port)):
+        for runner, port in ((gateway_runner(gate), settings.gateway_port), (admin, settings.admin_port)):
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, settings.host, port, reuse_port=True).start()

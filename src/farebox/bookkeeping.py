@@ -120,8 +120,9 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
             log.info("drift on hold %s: %s", hold.hold_id, said.drift)
             if hold.in_free_entry_point and end.billed_micros:
                 # The window that we believed open is not: the next message there would be free in our eyes only.
-                await gate.ledger.fetch("close_window", number.number_id, list(status.users), FREE_ENTRY_POINT)
-                await gate.wallet.close_window(number.number_id, status.users, FREE_ENTRY_POINT)
+                closed = [FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER]
+                await gate.ledger.fetch("close_windows", number.number_id, list(status.users), closed)
+                await gate.wallet.close_windows(number.number_id, status.users, closed)
 
 
 def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:

@@ -5,6 +5,7 @@ import logging
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from farebox.access import Call
@@ -72,11 +73,7 @@ def media_url(gate: Gate) -> str:
 
 def to_response(reply: Reply) -> web.Response:
     """Put a reply on the wire."""
-    response = web.Response(status=reply.status, body=reply.body)
-    del response.headers["Content-Type"]
-    for name, value in reply.headers:
-        response.headers.add(name, value)
-    return response
+    return web.Response(status=reply.status, body=reply.body, headers=CIMultiDict(reply.headers))
 
 
 async def _json_answer(

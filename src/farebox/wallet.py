@@ -138,10 +138,10 @@ class Wallet:
         if keys:
             await self._call("open", keys, arguments)
 
-    async def close_window(self, number_id: str, users: Iterable[str], name: str) -> None:
-        """Close a window that turned out not to be open."""
+    async def close_windows(self, number_id: str, users: Iterable[str], names: Sequence[str]) -> None:
+        """Close windows that turned out not to be open."""
         for user in users:
-            await _answer(self._redis.hdel(_key(number_id, f"user:{user}"), name))
+            await _answer(self._redis.hdel(_key(number_id, f"user:{user}"), *names))
 
     async def position(self, number_id: str) -> Position | None:
         """Return a wallet's money, None where the wallet is missing."""
