@@ -1,11 +1,44 @@
 """Accounts: who owns numbers."""
 
-import asyncpg
+from datetime import datetime
 
-from farebox.admin.models import Account, AccountPatch, AccountPut, Nothing
+import asyncpg
+from pydantic import ConfigDict
+
+from farebox.admin.fields import AccountId, Country, Currency, Label, Name
+from farebox.admin.models import Given, Nothing, Taken, without_defaults
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
 from farebox.gate import Gate
+
+
+class AccountPut(Taken):
+    """An account's fields."""
+
+    name: Name
+    currency: Currency
+    country: Country | None = None
+    tax_id: Label | None = None
+
+
+class AccountPatch(AccountPut):
+    """The fields of an account that change."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
+
+    name: Name = ""
+    currency: Currency = ""
+
+
+class Account(Given):
+    """A customer. Owns numbers."""
+
+    account_id: AccountId
+    name: str
+    currency: str
+    country: str | None
+    tax_id: str | None
+    created_at: datetime
 
 
 async def show(ask: Get) -> Answer:

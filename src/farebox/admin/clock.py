@@ -3,11 +3,34 @@
 from datetime import UTC, datetime
 
 import asyncpg
+from pydantic import AwareDatetime, Field, model_validator
 
-from farebox.admin.models import ClockPut, ClockTime, Nothing
+from farebox.admin.fields import refuse
+from farebox.admin.models import Given, Nothing, Taken
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
 from farebox.gate import Gate
+
+
+class ClockPut(Taken):
+    """Where the sandbox's clock goes: to a time, or by seconds."""
+
+    now: AwareDatetime | None = None
+    advance_s: float | None = Field(None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ClockPut":
+        if (self.now is None) == (self.advance_s is None):
+            raise refuse('must be either {"now": ISO 8601} or {"advance_s": seconds}')
+        return self
+
+
+class ClockTime(Given):
+    """The sandbox's clock."""
+
+    now: datetime
+    offset_s: float = Field(description="How far it is ahead of the database's clock.")
+
 
 # Within these a month after and before are dates too, whatever adds or subtracts a window or a hold's time to live.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)

@@ -14,7 +14,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from yarl import URL
 
 from farebox.core.money import AmountError, format_micros, parse_micros
-from farebox.core.reply import Dialect
 
 
 def refuse(sentence: str) -> PydanticCustomError:
@@ -43,15 +42,14 @@ def _positive(micros: int) -> int:
     return micros
 
 
-# Micro-units inside, a decimal string outside: the currency stands beside it.
+# Micro-units inside, a decimal string outside, with the currency beside it. This one is given; the two below are taken.
 Amount = Annotated[
     int,
-    BeforeValidator(_read_amount),
     PlainSerializer(format_micros, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^-?\d{1,10}(\.\d{1,6})?$", "examples": ["10.00"]}),
 ]
-AmountFromZero = Annotated[Amount, AfterValidator(_not_negative)]
-AmountAboveZero = Annotated[Amount, AfterValidator(_positive)]
+AmountFromZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_not_negative)]
+AmountAboveZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_positive)]
 
 
 @dataclass(frozen=True)
@@ -133,4 +131,3 @@ ApplicationUrl = Annotated[
 ]
 Mode = Annotated[Literal["enforce", "off"], BeforeValidator(_mode)]
 FundsRule = Literal["above_zero", "cover"]
-ClientDialect = Dialect

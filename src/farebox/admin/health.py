@@ -2,14 +2,38 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Literal
 
 from farebox import metrics as figures
-from farebox.admin.models import Health, Part, Readiness
+from farebox.admin.models import Given
 from farebox.admin.routing import Answer, Get
 from farebox.core.money import MICROS_PER_UNIT
 from farebox.gate import Gate
 from farebox.ledger import LedgerUnavailableError
 from farebox.wallet import WalletUnavailableError
+
+
+class Health(Given):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Part(Given):
+    """Whether a part is ready, and why not."""
+
+    ready: bool
+    why: str | None = None
+
+
+class Readiness(Given):
+    """Whether this worker can serve."""
+
+    ready: bool
+    wallet: Part
+    ledger: Part
+    directory: Part
+
 
 READY_TIMEOUT_S = 5  # past this whoever probes has given up; a store that hangs is not ready
 

@@ -1,13 +1,56 @@
 """Applications' keys: made, listed, revoked."""
 
 import uuid
+from datetime import datetime
+from uuid import UUID
 
 import asyncpg
+from pydantic import Field
 
-from farebox.admin.models import Key, KeyPost, Keys, KeysQuery, NewKey, Nothing
+from farebox.admin.fields import Name, NumberId
+from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
 from farebox.directory import new_key
+
+MAX_NUMBERS_OF_KEY = 1_000  # a key is read into every worker's memory with its numbers
+
+
+class KeyPost(Taken):
+    """An application's key that is to be made."""
+
+    name: Name
+    numbers: list[NumberId] = Field(min_length=1, max_length=MAX_NUMBERS_OF_KEY)
+
+
+class Key(Given):
+    """An application's key. The key itself is not stored."""
+
+    key_id: UUID
+    name: str
+    numbers: list[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class NewKey(Key):
+    """A key at the one time that it is shown."""
+
+    key: str = Field(description="What the application authenticates with. It is shown this once.")
+
+
+class KeysQuery(Asked):
+    """Which page of the keys."""
+
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+    after: UUID | None = Field(None, description="The key id that the page before ended with: its `next`.")
+
+
+class Keys(Given):
+    """Keys, oldest first, revoked ones included."""
+
+    keys: list[Key]
+    next: str | None = Field(description="Give this as `after` for the next page; null: there is none.")
 
 
 async def index(ask: Ask[Nothing, KeysQuery]) -> Answer:

@@ -5,9 +5,52 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from farebox.admin.models import DecidingWebhook, Message
+from pydantic import Field
+
+from farebox.admin.fields import Amount, NumberId
+from farebox.admin.models import Given
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Get
+
+
+class DecidingWebhook(Given):
+    """The status webhook that ended a hold."""
+
+    status: str | None
+    at: datetime | None
+    pricing: dict[str, str] | None = Field(description="What WhatsApp says the delivery costs: type and category.")
+    error_code: int | None
+
+
+class Message(Given):
+    """A message's fare and everything that explains it."""
+
+    hold_id: UUID
+    wamid: str | None
+    phone_number_id: NumberId
+    state: str
+    message_class: str = Field(alias="class")
+    category: str
+    market: str
+    regime: str
+    fare: Amount
+    billed: Amount | None = Field(description="What was charged; null while its fate is open.")
+    currency: str
+    why: str = Field(description="The rule that set the fare.")
+    rate_source: str = Field(description="File and line of the rate card; empty for a free message.")
+    evidence: str = Field(description="What the rule rests on: a window's end, a pool's count.")
+    pool: str | None
+    recipient: str = Field(description="All but the last four characters are masked.")
+    template: str | None
+    note: str | None
+    created_at: datetime
+    expires_at: datetime
+    delivered_at: datetime | None = Field(description="When a delivery without a price was seen.")
+    ended_at: datetime | None
+    ended_by: str | None
+    late: bool = Field(description="Charged after the hold had ended otherwise.")
+    webhook: DecidingWebhook | None
+
 
 SHOWN_CHARACTERS = 4  # of a recipient: enough to recognise a case, too few to call
 

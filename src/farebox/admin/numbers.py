@@ -1,15 +1,122 @@
 """Numbers: how each is metered, and what it has."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
+from pydantic import ConfigDict, Field
 
-from farebox.admin.models import Balance, Nothing, Number, NumberPatch, NumberPut, Numbers, NumbersQuery
+from farebox import directory
+from farebox.admin.fields import (
+    AccountId,
+    Amount,
+    AmountFromZero,
+    ApplicationUrl,
+    Currency,
+    FundsRule,
+    Label,
+    Mode,
+    NumberId,
+    RegimeName,
+    Secret,
+    WabaId,
+    Zone,
+)
+from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken, without_defaults
 from farebox.admin.problems import ProblemError
 from farebox.admin.rate_cards import check_rate_card
 from farebox.admin.routing import Answer, Ask, Get
+from farebox.core.reply import Dialect
 from farebox.gate import Gate
 from farebox.wallet import Position, WalletUnavailableError
+
+
+class NumberPut(Taken):
+    """A number's fields."""
+
+    account_id: AccountId
+    display_phone_number: Label = ""
+    waba_id: WabaId = ""
+    timezone: Zone = Field(
+        "UTC", description="Time zone of the WhatsApp Business Account: months and tariffs turn there."
+    )
+    currency: Currency | None = Field(None, description="Currency of balance and rate card; null: the account's.")
+    dialect: Dialect = Field(Dialect.CLOUD, description="API that the application speaks.")
+    regime: RegimeName = Field("auto", description="A tariff's name; auto: the one in force on the day.")
+    upstream_token: Secret | None = Field(
+        None, description="Token towards WhatsApp, never shown; null: the application's own passes through."
+    )
+    app_secret: Secret | None = Field(
+        None,
+        description="Meta app secret that signs this number's webhooks, never shown; null: the one in the settings.",
+    )
+    app_url: ApplicationUrl | None = Field(None, description="Where webhooks are relayed to.")
+    mode: Mode = Field("enforce", description="off: sends pass without being metered.")
+    funds_rule: FundsRule = Field(
+        "above_zero", description="above_zero: the balance must be above block_at; cover: it must hold the whole fare."
+    )
+    block_at: AmountFromZero = Field(
+        0,
+        description="Paid messages are refused when available is at or below this.",
+        json_schema_extra={"default": "0.00"},
+    )
+    low_balance_at: AmountFromZero | None = Field(
+        None, description="low_balance is true while available is below this."
+    )
+
+
+class NumberPatch(NumberPut):
+    """The fields of a number that change."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
+
+    account_id: AccountId = ""
+
+
+class Balance(Given):
+    """What a number has: balance = available + held."""
+
+    available: Amount
+    held: Amount = Field(description="Set aside for messages whose fate is open.")
+    pending: Amount = Field(description="Top-ups that are not confirmed yet.")
+    currency: str
+
+
+class Number(Given):
+    """A WhatsApp phone number: how it is metered, and its balance. Its secrets are never shown."""
+
+    phone_number_id: NumberId
+    account_id: AccountId
+    display_phone_number: str
+    waba_id: str
+    timezone: str
+    currency: str
+    dialect: Dialect
+    regime: str
+    upstream_token_set: bool
+    app_secret_set: bool
+    app_url: str | None
+    mode: str
+    funds_rule: str
+    block_at: Amount
+    low_balance_at: Amount | None
+    created_at: datetime
+    balance: Balance
+    low_balance: bool
+
+
+class NumbersQuery(Asked):
+    """Which page of the numbers."""
+
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+    after: Label | None = Field(None, description="The phone number id that the page before ended with: its `next`.")
+
+
+class Numbers(Given):
+    """Numbers in the order of their ids."""
+
+    numbers: list[Number]
+    next: str | None = Field(description="Give this as `after` for the next page; null: there is none.")
 
 
 async def index(ask: Ask[Nothing, NumbersQuery]) -> Answer:
@@ -49,6 +156,16 @@ async def show_number(gate: Gate, number_id: str) -> Number:
     return number
 
 
+async def number_in_use(gate: Gate, number_id: str) -> directory.Number:
+    """Return a number from memory; another worker may have made it a moment ago, so a miss looks again."""
+    if number_id not in gate.directory.numbers:
+        await gate.directory.load_numbers(gate.ledger)
+    number = gate.directory.numbers.get(number_id)
+    if number is None:
+        raise unknown_number(number_id)
+    return number
+
+
 async def _find(gate: Gate, number_id: str) -> asyncpg.Record:
     row = await gate.ledger.fetch_one("number", number_id)
     if row is None:
@@ -70,7 +187,8 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
             f"account_id: there is no account {body.account_id}; create it with PUT /v1/accounts/{body.account_id}.",
         )
     currency = body.currency or account["currency"]
-    check_rate_card(gate, body.regime, currency, body.timezone)
+    if given & {"regime", "currency"}:  # otherwise both are as they were, and a missing card is no fault of this change
+        check_rate_card(gate, body.regime, currency, body.timezone)
     row = await gate.ledger.fetch_one(
         "put_number",
         number_id,

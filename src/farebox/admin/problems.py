@@ -24,7 +24,15 @@ _SENTENCES = {
     "none_required": "must be null",
     "string_unicode": "must be valid Unicode",
     "uuid_parsing": "must be a UUID",
+    "string_too_short": "must not be empty",  # every least length is 1
+    "too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} items",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "int_parsing": "must be a whole number",
 }
+_NEAR = 0.75  # how alike a wrong and a right name must be to be thought a slip
 
 
 class ProblemError(Exception):
@@ -75,16 +83,17 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
     kind = mistake["type"]
     if kind == "extra_forbidden":
         return _unknown_field(place, model)
-    if not place:
-        return f"The body {_SENTENCES.get(kind, mistake['msg'])}"
-    return f"{place}: {_SENTENCES.get(kind) or mistake['msg'].replace('Input should', 'must')}"
+    wanted = _SENTENCES.get(kind, "").format_map(mistake.get("ctx", {}))
+    if not wanted:
+        wanted = mistake["msg"].replace("Input should", "must")
+    return f"{place}: {wanted}" if place else f"The body {wanted}"
 
 
 def _unknown_field(name: str, model: type[BaseModel]) -> str:
     known = [field.alias or name for name, field in model.model_fields.items()]
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}" if known else "there is none"
-    return f"{json.dumps(name)[1:-1][:64]}: there is no such field; {hint}".rstrip("?")
+    near = get_close_matches(name, known, n=1, cutoff=_NEAR)
+    hint = f"perhaps you mean {near[0]}" if near else f"the fields are {', '.join(known)}"
+    return f"{json.dumps(name)[1:-1][:64]}: there is no such field; {hint}"
 
 
 def _reason(mistake: ErrorDetails) -> str:

@@ -1,33 +1,66 @@
 """Money in, and every movement of a number's balance."""
 
 import uuid
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
 
 import asyncpg
+from pydantic import Field
 
-from farebox.admin.models import (
-    Balance,
-    CreditedTopup,
-    Entries,
-    EntriesQuery,
-    Entry,
-    Nothing,
-    Topup,
-    TopupPost,
-    Topups,
-    TopupsQuery,
-)
-from farebox.admin.numbers import show_number, unknown_number
+from farebox.admin.fields import Amount, AmountAboveZero, NumberId, Reference
+from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
+from farebox.admin.numbers import Balance, number_in_use, show_number
 from farebox.admin.problems import RETRY_AFTER_S, ProblemError
 from farebox.admin.routing import Answer, Ask
 from farebox.core.money import MAX_MICROS, format_micros
-from farebox.directory import Number
-from farebox.gate import Gate
 from farebox.ledger import LedgerUnavailableError
+
+
+class TopupPost(Taken):
+    """Money in."""
+
+    amount: AmountAboveZero
+    reference: Reference | None = Field(
+        None, description="Your own id of the payment. A repeated reference is the same top-up, so a retry is safe."
+    )
+    method: Literal["manual"] = "manual"
+
+
+class Topup(Given):
+    """Money that came in."""
+
+    topup_id: UUID
+    phone_number_id: NumberId
+    reference: str
+    method: str
+    amount: Amount
+    currency: str
+    state: str
+    created_at: datetime
+
+
+class CreditedTopup(Topup):
+    """A top-up and the balance after it."""
+
+    balance: Balance
+
+
+class TopupsQuery(Asked):
+    """How many top-ups."""
+
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+
+
+class Topups(Given):
+    """Top-ups, newest first."""
+
+    topups: list[Topup]
 
 
 async def index(ask: Ask[Nothing, TopupsQuery]) -> Answer:
     """List a number's top-ups."""
-    number = await _number(ask.gate, ask.path["phone_number_id"])
+    number = await number_in_use(ask.gate, ask.path["phone_number_id"])
     rows = await ask.gate.ledger.fetch("topups", number.number_id, ask.query.limit)
     return Answer(Topups(topups=[_topup(row, number.currency) for row in rows]))
 
@@ -35,7 +68,7 @@ async def index(ask: Ask[Nothing, TopupsQuery]) -> Answer:
 async def post(ask: Ask[TopupPost, Nothing]) -> Answer:
     """Credit a number once per reference."""
     gate = ask.gate
-    number = await _number(gate, ask.path["phone_number_id"])
+    number = await number_in_use(gate, ask.path["phone_number_id"])
     topup_id = uuid.uuid4()
     reference = ask.body.reference or f"manual-{topup_id}"
     try:
@@ -71,25 +104,6 @@ async def post(ask: Ask[TopupPost, Nothing]) -> Answer:
     return Answer(_credited(row, number.currency, balance), 201 if new else 200)
 
 
-async def entries(ask: Ask[Nothing, EntriesQuery]) -> Answer:
-    """List a number's entries, a page at a time."""
-    number = await _number(ask.gate, ask.path["phone_number_id"])
-    limit = ask.query.limit
-    rows = await ask.gate.ledger.fetch("entries", number.number_id, ask.query.before, limit + 1)
-    shown = [_entry(row, number.currency) for row in rows[:limit]]
-    return Answer(Entries(entries=shown, next=str(shown[-1].entry_id) if len(rows) > limit else None))
-
-
-async def _number(gate: Gate, number_id: str) -> Number:
-    """Return a number from memory; another worker may have made it a moment ago, so a miss looks again."""
-    if number_id not in gate.directory.numbers:
-        await gate.directory.load_numbers(gate.ledger)
-    number = gate.directory.numbers.get(number_id)
-    if number is None:
-        raise unknown_number(number_id)
-    return number
-
-
 def _topup(row: asyncpg.Record, currency: str) -> Topup:
     return Topup(
         topup_id=row["topup_id"],
@@ -105,19 +119,3 @@ def _topup(row: asyncpg.Record, currency: str) -> Topup:
 
 def _credited(row: asyncpg.Record, currency: str, balance: Balance) -> CreditedTopup:
     return CreditedTopup(**dict(_topup(row, currency)), balance=balance)
-
-
-def _entry(row: asyncpg.Record, currency: str) -> Entry:
-    return Entry(
-        entry_id=row["entry_id"],
-        kind=row["kind"],
-        amount=row["amount_micros"] if row["into_book"] == "number" else -row["amount_micros"],
-        currency=currency,
-        at=row["at"],
-        hold_id=row["hold_id"],
-        wamid=row["wamid"],
-        category=row["category"],
-        market=row["market"],
-        topup_id=row["topup_id"],
-        reference=row["reference"],
-    )
