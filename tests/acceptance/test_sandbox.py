@@ -112,7 +112,7 @@ async def test_a_thousand_sends_over_two_workers_with_funds_for_137(
         assert len(refused) == 863
         assert {content["error"]["message"] for content in refused} == {OUT_OF_FUNDS}
         async with session.get(f"{box.url('simulated WhatsApp')}/simulator/sent") as sent:
-            assert len((await sent.json())["sent"]) == 137
+            assert len((await sent.json())["data"]) == 137
         assert (await curl(session, balance))[1]["balance"]["available"] == "0.00"
         async with session.get(f"{box.url('admin')}/metrics") as metrics:
             lines = (await metrics.text()).splitlines()
