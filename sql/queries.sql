@@ -23,9 +23,13 @@ RETURNING hold_id;
 
 -- accept_holds --
 -- The upstream took these messages. A status may have come first: then only the wamid is added.
+-- Rows are locked in one order, here and in end_holds: two batches that share holds must not wait for each other.
+WITH locked AS (
+    SELECT hold_id FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
+)
 UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid),
                 state = CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END
-FROM unnest($1::uuid[], $2::text[]) AS asked (hold_id, wamid)
+FROM unnest($1::uuid[], $2::text[]) AS asked (hold_id, wamid) JOIN locked USING (hold_id)
 WHERE hold.hold_id = asked.hold_id;
 
 -- holds_by_reference --
@@ -42,11 +46,13 @@ WITH asked AS (
         AS t (hold_id, number_id, billed_micros, webhook, wamid)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
+), mine AS (
+    SELECT hold_id FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
 ), ended AS (
     UPDATE hold SET state = $6, ended_by = $7, billed_micros = asked.billed_micros, webhook = asked.webhook,
                     wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
                     ended_at = to_timestamp($9::bigint / 1000.0)
-    FROM asked JOIN current USING (number_id)
+    FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)
     WHERE hold.hold_id = asked.hold_id AND hold.number_id = asked.number_id AND hold.state = ANY ($8::text[])
     RETURNING hold.hold_id, hold.number_id, hold.billed_micros, current.epoch, hold.late
 ), booked AS (
@@ -104,7 +110,9 @@ WHERE number_id = $1 ORDER BY created_at DESC, topup_id LIMIT $2;
 SELECT epoch FROM number WHERE number_id = $1 FOR UPDATE;
 
 -- next_epoch --
-UPDATE number SET epoch = epoch + 1 WHERE number_id = $1 RETURNING epoch;
+-- Committed before a wallet of that epoch is written, so that no epoch is ever handed out twice. Of two that ask at once
+-- one gets it.
+UPDATE number SET epoch = epoch + 1 WHERE number_id = $1 AND epoch = $2 RETURNING epoch;
 
 -- wallet_truth --
 -- What a wallet must hold. One statement, so one snapshot: balance and open holds belong together.

@@ -1,5 +1,5 @@
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -7,7 +7,7 @@ from farebox.core.fare import price
 from farebox.core.hold import Event
 from farebox.core.message import Kind, Message
 from farebox.directory import Number
-from farebox.funds import Refused, Reserved, Resolution
+from farebox.funds import Funds, Refused, Reserved, Resolution
 from farebox.gate import Gate
 from farebox.reconcile import compare
 
@@ -160,3 +160,33 @@ async def test_a_credit_that_a_rebuild_has_seen_is_not_added_again(gate: Gate, n
     await gate.funds.rebuild(number, stale_epoch=row["epoch"])  # a crash lies between the ledger and the wallet
     assert await gate.wallet.credit("1", row["topup_id"], 1_000_000, row["epoch"]) is None
     assert await agreed(gate) == (1_000_000, 0)
+
+
+async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_other(gate: Gate, number: Number) -> None:
+    await fund(gate, number, 1_000 * FARE)
+    reserved = await asyncio.gather(*(reserve(gate, number) for _ in range(200)))
+    ids = [one.hold_id for one in reserved if isinstance(one, Reserved)]
+    holds = {hold.hold_id: hold for hold in await gate.ledger.find_holds(ids, [])}
+    for _ in range(5):
+        await asyncio.gather(
+            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted"),
+            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted"),
+        )
+    ways = (ids, ids[::-1], ids[::2] + ids[1::2])
+    ended = await asyncio.gather(
+        *(gate.funds.resolve(Event.DELIVER, [Resolution(holds[id_], FARE) for id_ in way]) for way in ways)
+    )
+    assert sum(len(batch) for batch in ended) == 200
+    assert await agreed(gate) == (800 * FARE, 0)
+
+
+def ids_as_text(ids: list[UUID]) -> list[str]:
+    return [f"wamid.{id_}" for id_ in ids]
+
+
+async def test_two_workers_that_rebuild_at_once_leave_one_sound_wallet(gate: Gate, number: Number) -> None:
+    await fund(gate, number, 10 * FARE)
+    other = Funds(gate.wallet, gate.ledger, gate.clock, gate.tariffs, grace_ms=0)
+    await asyncio.gather(*(funds.rebuild(number, stale_epoch=None) for funds in (gate.funds, other) * 5))
+    assert await agreed(gate) == (10 * FARE, 0)
+    assert isinstance(await reserve(gate, number), Reserved)

@@ -4,14 +4,20 @@ A send must not wait for the database to learn whose it is, and inbound traffic 
 database is away. So these tables live in memory and are read again when the database says that they changed.
 """
 
+import asyncio
 import hashlib
+import logging
 import secrets
 from dataclasses import dataclass
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import asyncpg
 
 from farebox.core.reply import Dialect
 from farebox.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 KEY_PREFIX = "fbx_"  # so that a farebox key is recognised, by people and by secret scanners
 
@@ -73,6 +79,7 @@ class Directory:
         self.wabas: dict[str, list[Number]] = {}
         self.templates: dict[tuple[str, str, str], Template] = {}
         self._keys: dict[bytes, Key] = {}
+        self._loading = asyncio.Lock()  # two reads at once could end in the other order, and the older one would stay
 
     def key(self, token: str) -> Key | None:
         """Return the key that a client presented, None where it is unknown or revoked."""
@@ -86,40 +93,56 @@ class Directory:
 
     async def load_numbers(self, ledger: Ledger) -> None:
         """Read the numbers."""
-        numbers: dict[str, Number] = {}
-        wabas: dict[str, list[Number]] = {}
-        for row in await ledger.fetch("all_numbers"):
-            number = Number(
-                number_id=row["number_id"],
-                account_id=row["account_id"],
-                display_phone_number=row["display_phone_number"],
-                waba_id=row["waba_id"],
-                zone=ZoneInfo(row["timezone"]),
-                currency=row["currency"],
-                dialect=Dialect(row["dialect"]),
-                regime=row["regime"],
-                upstream_token=row["upstream_token"],
-                app_secret=row["app_secret"],
-                app_url=row["app_url"],
-                mode=row["mode"],
-                funds_rule=row["funds_rule"],
-                block_at_micros=row["block_at_micros"],
-                low_balance_at_micros=row["low_balance_at_micros"],
-            )
-            numbers[number.number_id] = number
-            wabas.setdefault(number.waba_id, []).append(number)
-        self.numbers, self.wabas = numbers, wabas
+        async with self._loading:
+            numbers: dict[str, Number] = {}
+            wabas: dict[str, list[Number]] = {}
+            for row in await ledger.fetch("all_numbers"):
+                number = _number(row)
+                numbers[number.number_id] = number
+                wabas.setdefault(number.waba_id, []).append(number)
+            self.numbers, self.wabas = numbers, wabas
 
     async def load_keys(self, ledger: Ledger) -> None:
         """Read the keys that are not revoked."""
-        self._keys = {
-            row["digest"]: Key(row["key_id"], row["name"], tuple(row["numbers"]))
-            for row in await ledger.fetch("active_keys")
-        }
+        async with self._loading:
+            self._keys = {
+                row["digest"]: Key(row["key_id"], row["name"], tuple(row["numbers"]))
+                for row in await ledger.fetch("active_keys")
+            }
 
     async def load_templates(self, ledger: Ledger) -> None:
         """Read the template registry."""
-        self.templates = {
-            (row["waba_id"], row["name"], row["language"]): Template(row["category"], row["status"])
-            for row in await ledger.fetch("all_templates")
-        }
+        async with self._loading:
+            self.templates = {
+                (row["waba_id"], row["name"], row["language"]): Template(row["category"], row["status"])
+                for row in await ledger.fetch("all_templates")
+            }
+
+
+def _number(row: asyncpg.Record) -> Number:
+    return Number(
+        number_id=row["number_id"],
+        account_id=row["account_id"],
+        display_phone_number=row["display_phone_number"],
+        waba_id=row["waba_id"],
+        zone=_zone(row["timezone"], row["number_id"]),
+        currency=row["currency"],
+        dialect=Dialect(row["dialect"]),
+        regime=row["regime"],
+        upstream_token=row["upstream_token"],
+        app_secret=row["app_secret"],
+        app_url=row["app_url"],
+        mode=row["mode"],
+        funds_rule=row["funds_rule"],
+        block_at_micros=row["block_at_micros"],
+        low_balance_at_micros=row["low_balance_at_micros"],
+    )
+
+
+def _zone(name: str, number_id: str) -> ZoneInfo:
+    """Return a time zone. One that this machine does not know must not take every other number down with it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        log.warning("number %s has the time zone %s, which is not known here: UTC is used", number_id, name)
+        return ZoneInfo("UTC")

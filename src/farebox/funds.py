@@ -28,7 +28,7 @@ from farebox.core.message import Message
 from farebox.core.money import MICROS_PER_UNIT
 from farebox.core.tariff import FREE_ENTRY_POINT, Class, When
 from farebox.directory import Number
-from farebox.ledger import End, Ended, KnownHold, Ledger, LedgerUnavailableError, NewHold
+from farebox.ledger import End, Ended, KnownHold, Ledger, LedgerUnavailableError, LockedNumber, NewHold
 from farebox.tariffs import Tariffs
 from farebox.wallet import Ask, Position, Wallet, WalletUnavailableError
 
@@ -190,22 +190,30 @@ class Funds:
         `stale_epoch` is that of the wallet that is wrong; None where the wallet was missing.
         """
         async with self._rebuilding.setdefault(number.number_id, asyncio.Lock()):
-            async with self._ledger.number_locked(number.number_id) as locked:
-                position = await self._wallet.position(number.number_id)
-                if position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch:
-                    return
-                now_ms = self._clock.now_ms()
-                epoch = await locked.next_epoch()
-                truth = await locked.truth([self._pool(number, now_ms)])
-                await self._wallet.rebuild(
-                    number.number_id,
-                    Position(epoch, truth.balance_micros - truth.held_micros, truth.held_micros),
-                    holds=truth.holds,
-                    pools=truth.pools,
-                    windows=await locked.windows(now_ms),
-                )
-            metrics.REBUILDS.inc()
-            log.info("wallet of number %s rebuilt, epoch %d", number.number_id, epoch)
+            claimed: int | None = None
+            for _ in range(MAX_TRIES):
+                async with self._ledger.number_locked(number.number_id) as locked:
+                    position = await self._wallet.position(number.number_id)
+                    if position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch:
+                        return
+                    if claimed == locked.epoch:
+                        await self._write_wallet(number, locked)
+                        metrics.REBUILDS.inc()
+                        log.info("wallet of number %s rebuilt, epoch %d", number.number_id, locked.epoch)
+                        return
+                claimed = await self._ledger.next_epoch(number.number_id, locked.epoch)
+        raise WalletUnavailableError(f"the wallet of number {number.number_id} could not be rebuilt")
+
+    async def _write_wallet(self, number: Number, locked: LockedNumber) -> None:
+        now_ms = self._clock.now_ms()
+        truth = await locked.truth([self._pool(number, now_ms)])
+        await self._wallet.rebuild(
+            number.number_id,
+            Position(locked.epoch, truth.balance_micros - truth.held_micros, truth.held_micros),
+            holds=truth.holds,
+            pools=truth.pools,
+            windows=await locked.windows(now_ms),
+        )
 
     async def _record(self, hold: NewHold, *, opens_free_entry_point: bool) -> bool:
         """Record a hold in the ledger; False where its epoch is fenced off."""

@@ -4,6 +4,7 @@ Each method is one named query of `sql/queries.sql`; what must happen together i
 holds are batched over all sends in flight (group commit).
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -108,8 +109,9 @@ class Truth:
 class Ledger:
     """The ledger's queries. Raises LedgerUnavailableError where the database is away."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, timeout_s: float) -> None:
         self._pool = pool
+        self._timeout_s = timeout_s
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
@@ -128,7 +130,7 @@ class Ledger:
             timeout=timeout_s,
             server_settings={"application_name": "farebox", "timezone": "UTC"},
         )
-        return cls(pool)
+        return cls(pool, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -192,6 +194,11 @@ class Ledger:
         except _AWAY as error:
             raise _unavailable(error) from error
 
+    async def next_epoch(self, number_id: str, epoch: int) -> int | None:
+        """Raise a number's epoch: holds of older wallets are refused from now on. None where another was faster."""
+        row = await self.fetch_one("next_epoch", number_id, epoch)
+        return None if row is None else int(row["epoch"])
+
     @asynccontextmanager
     async def elected(self, lock: int) -> AsyncIterator[bool]:
         """Tell whether this worker may do what only one may do at a time; the lock ends with the block."""
@@ -209,7 +216,8 @@ class Ledger:
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a named query and return its rows."""
         try:
-            return list(await self._pool.fetch(queries()[query], *arguments))
+            async with asyncio.timeout(self._timeout_s):  # the wait for a free connection included
+                return list(await self._pool.fetch(queries()[query], *arguments))
         except _AWAY as error:
             raise _unavailable(error) from error
 
@@ -240,10 +248,6 @@ class LockedNumber:
         self.epoch = epoch
         self._connection = connection
 
-    async def next_epoch(self) -> int:
-        """Raise the epoch: holds of older wallets are refused once this transaction commits."""
-        return int(await self._connection.fetchval(queries()["next_epoch"], self._number_id))
-
     async def truth(self, pools: Sequence[str]) -> Truth:
         """Return what the wallet must hold, in one snapshot."""
         row = await self._connection.fetchrow(queries()["wallet_truth"], self._number_id, pools)
@@ -259,8 +263,8 @@ class LockedNumber:
 
 _columns = attrgetter(*(column.name for column in fields(NewHold)))  # in the order of record_holds' parameters
 
-# Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow. An
-# error of our own making (a constraint, a wrong type) is none of these and stays an exception.
+# Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow, rolled
+# back for another's sake. An error of our own making (a constraint, a wrong type) is none of these.
 _AWAY = (
     OSError,
     TimeoutError,
@@ -268,6 +272,7 @@ _AWAY = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
 )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farebox.core.market import MarketRow, Markets
 from farebox.core.money import AmountError, parse_micros
-from farebox.core.tariff import HOUR_MS, Class, Rate, Tariff, TermRule, When
+from farebox.core.tariff import HOUR_MS, Class, Rate, Tariff, TermRule, UnpricedError, When
 
 AUTO = "auto"  # a number's regime: the one in force on the day, in the number's time zone
 CATEGORIES = ("marketing", "utility", "authentication", "authentication_international", "service")
@@ -83,11 +83,13 @@ class Tariffs:
         """Return the tariff in force for a number and the number's month ("2026-11").
 
         Everything switches at midnight in the time zone of the WhatsApp Business Account. Before the first regime that
-        is loaded, that one is taken.
+        is loaded, that one is taken. Raises UnpricedError where the number's own regime is not loaded.
         """
         local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone)
         month = f"{local.year:04d}-{local.month:02d}"
         if regime != AUTO:
+            if regime not in self._by_name:
+                raise UnpricedError(f"the number is pinned to the regime {regime}, which is not loaded")
             return self._by_name[regime], month
         today = local.date()
         return next((t for t in self._by_date if t.effective_from <= today), self._by_date[-1]), month
