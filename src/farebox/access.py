@@ -11,6 +11,8 @@ from farebox.directory import KEY_PREFIX, Directory, Key, Number
 from farebox.upstream import end_to_end
 
 TOKEN_HEADERS = ("Authorization", "D360-API-KEY")
+# Meta's resumable upload asks for the second; Graph takes both everywhere.
+TOKEN_SCHEMES = ("bearer", "oauth")
 # Parameters that carry a token or a proof of one (HMAC of the client's token): wrong as soon as the token is swapped.
 TOKEN_PARAMETERS = ("access_token", "input_token")
 PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
@@ -67,14 +69,16 @@ class Call:
     def headers(self) -> "CIMultiDict[str]":
         """Return the headers as they go upstream, with the upstream's token in place of the client's.
 
-        The answer is asked for without compression, because its links and ids are read.
+        The answer is asked for without compression, because its links and ids are read. `Expect` is left out: it was
+        answered already, and an upstream that does not know it would never get the body.
         """
         headers = CIMultiDict(end_to_end(self.request.headers.items()))
         for name in TOKEN_HEADERS:
             if name in headers:
-                scheme = "Bearer " if name == "Authorization" else ""
-                headers[name] = scheme + self.upstream_token
+                scheme = _credentials(headers[name])[0] if name == "Authorization" else ""
+                headers[name] = f"{scheme} {self.upstream_token}".lstrip()
         headers["Accept-Encoding"] = "identity"
+        headers.popall("Expect", None)
         return headers
 
 
@@ -122,12 +126,18 @@ def _of_key(directory: Directory, route: Route, key: Key, named: list[Number]) -
 
 
 def _token(request: Request) -> str:
-    bearer = request.headers.get("Authorization", "")
-    if bearer[:7].lower() == "bearer ":
-        return bearer[7:].strip()
+    _, token = _credentials(request.headers.get("Authorization", ""))
+    if token:
+        return token
     if "D360-API-KEY" in request.headers:
         return request.headers["D360-API-KEY"].strip()
     return dict(parse_qsl(request.query)).get("access_token", "")
+
+
+def _credentials(authorization: str) -> tuple[str, str]:
+    """Return scheme and token; the usual scheme and no token where there is none that WhatsApp takes."""
+    scheme, _, token = authorization.partition(" ")
+    return (scheme, token.strip()) if scheme.lower() in TOKEN_SCHEMES else ("Bearer", "")
 
 
 def _unknown_number(route: Route) -> DeniedError:

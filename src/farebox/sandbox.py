@@ -39,10 +39,14 @@ class DemoApp:
         for entry in (await request.json()).get("entry", []):
             for change in entry.get("changes", []):
                 for message in change.get("value", {}).get("messages", []):
-                    print(f"  inbound   {message.get('type')} from a user ending in {message.get('from', '')[-4:]}")  # noqa: T201
+                    _say(f"inbound   {message.get('type')} from a user ending in {message.get('from', '')[-4:]}")
                 for status in change.get("value", {}).get("statuses", []):
-                    print(f"  status    {status.get('status')} for {status.get('id')}")  # noqa: T201
+                    _say(f"status    {status.get('status')} for {status.get('id')}")
         return web.Response()
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)  # noqa: T201  also to a file, as it happens
 
 
 async def run_sandbox(settings: Settings, *, simulator_port: int, fresh: bool, quiet: bool) -> None:

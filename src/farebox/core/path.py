@@ -5,8 +5,9 @@
     POST /messages                                        360dialog, metered; the key says which number
     POST /v1/messages                                     on-premise style, metered; likewise
 
-Everything else passes, except what could be a send in disguise: an encoded slash or a dot segment (two parsers may
-disagree on where it leads), a POST to the root (Graph's batch of calls), another path that ends in a send's name.
+Everything else passes, except what could be a send in disguise: an encoded slash, a dot segment, a `#` or a stray space
+(two parsers may disagree on where it leads), a POST to the root or to `/me` (Graph's batch of calls), another path that
+ends in a send's name.
 """
 
 import re
@@ -18,6 +19,9 @@ from farebox.core.reply import Dialect
 SEND_NAMES = frozenset({"messages", "marketing_messages"})
 _VERSION = re.compile(r"v\d{1,3}(\.\d{1,3})?")
 _ID = re.compile(r"\d{1,64}")
+# What ends or changes a path for some readers and not for others; no path of WhatsApp has any of it. An HTTP client cuts
+# a fragment off, so that `/messages#x` would arrive as `/messages`.
+_STRAY = re.compile(r"[\x00-\x20\x7f#;?\\]|//")
 # Graph takes the fields of a call from the query as well as from the body, and `method` replaces the HTTP method.
 _SEND_FIELDS = frozenset(
     {"to", "recipient", "recipient_type", "type", "template", "category", "text", "status", "method", "batch"}
@@ -30,7 +34,7 @@ class BadPathError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request leads. `ids` are the path's segments that could name a number or an account."""
+    """Where a request leads. `ids` are what could name a number or an account: segments, and `phone_number_id`."""
 
     send: bool
     number_id: str | None
@@ -41,12 +45,15 @@ class Route:
 def read_path(method: str, raw_path: str, query: str) -> Route:
     """Classify a request; raises BadPathError."""
     segments = _segments(raw_path)
-    fields = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+    pairs = parse_qsl(query, keep_blank_values=True)
+    fields = {name for name, _ in pairs}
     if "method" in fields or "batch" in fields:
         raise BadPathError("method and batch in the query are not supported; make the call itself")
-    ids = tuple(segment for segment in segments if _ID.fullmatch(segment))
+    # Media ids say nothing about their number, so clients of several numbers name it beside them.
+    named = [value for name, value in pairs if name == "phone_number_id"]
+    ids = tuple(id_ for id_ in [*segments, *named] if _ID.fullmatch(id_))
     last = segments[-1].lower() if segments else ""
-    if method == "POST" and (not segments or (len(segments) == 1 and _VERSION.fullmatch(segments[0]))):
+    if method == "POST" and _takes_batches(segments):
         raise BadPathError("batches of calls are not supported; make each call on its own")
     if method in ("GET", "HEAD", "OPTIONS", "DELETE") or last not in SEND_NAMES:
         return Route(send=False, number_id=None, dialect=_dialect(segments), ids=ids)
@@ -72,12 +79,19 @@ def read_path(method: str, raw_path: str, query: str) -> Route:
 
 def _segments(raw_path: str) -> list[str]:
     path = unquote(raw_path)
-    if path.count("/") != raw_path.count("/") or "\\" in path or "//" in path or "\0" in path:
-        raise BadPathError("the path has an encoded or doubled slash; write each segment once, separated by one slash")
+    if path.count("/") != raw_path.count("/") or _STRAY.search(path):
+        raise BadPathError(
+            "the path has an encoded or doubled slash or a stray character; write the path that you mean"
+        )
     segments = path.strip("/").split("/")
     if "." in segments or ".." in segments:
         raise BadPathError("the path has a dot segment; write the path that you mean")
     return [] if segments == [""] else segments
+
+
+def _takes_batches(segments: list[str]) -> bool:
+    named = segments[1:] if segments and _VERSION.fullmatch(segments[0]) else segments
+    return not named or [name.lower() for name in named] == ["me"]
 
 
 def _dialect(segments: list[str]) -> Dialect:
