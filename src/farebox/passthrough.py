@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from farebox.access import Call
-from farebox.core.links import rewrite_links
+from farebox.core.links import rewrite_links, swap_token
 from farebox.core.reply import CODE_UNAVAILABLE, Reply, error_reply
 from farebox.gate import Gate
 from farebox.upstream import CONNECT_TIMEOUT_S, end_to_end
@@ -29,13 +29,13 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, soc
 async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.StreamResponse:
     """Forward a call and stream the answer back."""
     headers = call.headers()
-    headers.popall("Expect", None)  # answered by us already
     body = None
     if request.body_exists:
         body = request.content.iter_chunked(CHUNK_BYTES)
         if request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
-    base = media_url(gate) if call.request.raw_path.startswith(MEDIA_PATH) else gate.upstream.base_url
+    media = call.request.raw_path.startswith(MEDIA_PATH)
+    base = media_url(gate) if media else gate.upstream.base_url
     response: web.StreamResponse | None = None
     try:
         async with gate.upstream.session.request(
@@ -46,10 +46,10 @@ async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.
             timeout=_TIMEOUT,
             allow_redirects=False,
         ) as answer:
-            if "json" in answer.content_type and request.method != "HEAD":
+            if not media and request.method != "HEAD" and _is_json(answer):
                 return await _json_answer(gate, call, request, answer)
             response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_headers(answer))
-            if answer.content_length is not None and request.method != "HEAD":
+            if answer.content_length is not None:
                 response.content_length = answer.content_length
             await response.prepare(request)
             async for chunk in answer.content.iter_any():
@@ -76,6 +76,11 @@ def to_response(reply: Reply) -> web.Response:
     return web.Response(status=reply.status, body=reply.body, headers=CIMultiDict(reply.headers))
 
 
+def _is_json(answer: aiohttp.ClientResponse) -> bool:
+    """Tell whether an answer is JSON, which Graph calls JavaScript where a client's Accept does not name JSON."""
+    return "json" in answer.content_type or "javascript" in answer.content_type
+
+
 async def _json_answer(
     gate: Gate, call: Call, request: web.BaseRequest, answer: aiohttp.ClientResponse
 ) -> web.Response:
@@ -86,7 +91,7 @@ async def _json_answer(
         if len(content) > MAX_JSON_BYTES:
             sentence = "WhatsApp's answer is larger than the gateway reads; ask for fewer fields or a smaller page."
             return to_response(error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence))
-    body = bytes(content)
+    body = swap_token(bytes(content), call.upstream_token, call.client_token)
     public_url = gate.settings.public_url or f"{request.scheme}://{request.host}"
     try:
         parsed = json.loads(body)

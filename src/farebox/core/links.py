@@ -5,8 +5,10 @@ upstream's token, which Graph writes into `paging.next`, would come to the clien
 """
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+# Graph's tokens have about 200 characters. What is shorter than this is a toy, and would be found inside other words.
+MIN_TOKEN = 12
 MAX_DEPTH = 20  # of an answer that is searched for paging; Graph's nest about five levels
 
 
@@ -22,6 +24,18 @@ def rewrite_links(answer: Any, *, public_url: str, upstream_urls: tuple[str, ...
         for name in ("next", "previous"):
             changed |= _rewrite(paging, name, public_url, upstream_urls, client_token)
     return changed
+
+
+def swap_token(body: bytes, upstream_token: str, client_token: str) -> bytes:
+    """Put the client's token where an answer has the upstream's: the mirror of what was done to the call.
+
+    Graph repeats tokens in links and in error sentences, not only where `rewrite_links` looks.
+    """
+    if upstream_token == client_token or len(upstream_token) < MIN_TOKEN:
+        return body
+    for form in {upstream_token, quote(upstream_token, safe="")}:
+        body = body.replace(form.encode(), client_token.encode())
+    return body
 
 
 def _pagings(value: Any, depth: int) -> list[dict[str, Any]]:

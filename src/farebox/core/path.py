@@ -19,8 +19,8 @@ from farebox.core.reply import Dialect
 SEND_NAMES = frozenset({"messages", "marketing_messages"})
 _VERSION = re.compile(r"v\d{1,3}(\.\d{1,3})?")
 _ID = re.compile(r"\d{1,64}")
-# What ends or changes a path for some readers and not for others; no path of WhatsApp has any of it. An HTTP client cuts
-# a fragment off, so that `/messages#x` would arrive as `/messages`.
+# What ends or changes a path for some readers and not for others; no path of WhatsApp has any of it. An HTTP client
+# cuts a fragment off, so that `/messages#x` would arrive as `/messages`.
 _STRAY = re.compile(r"[\x00-\x20\x7f#;?\\]|//")
 # Graph takes the fields of a call from the query as well as from the body, and `method` replaces the HTTP method.
 _SEND_FIELDS = frozenset(
