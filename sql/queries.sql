@@ -7,17 +7,18 @@
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                         $17::bigint[], $18::bigint[])
+                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[])
         AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
-              recipient, template, note, client_reference, created_ms, expires_ms)
+              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 )
 INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
-                  state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at)
+                  state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at,
+                  opens, rides, overdrawn)
 SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
        state_evidence, pool, recipient, template, note, client_reference,
-       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0)
+       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn
 FROM asked JOIN current USING (number_id, epoch)
 RETURNING hold_id;
 
@@ -35,22 +36,33 @@ WHERE hold.hold_id = asked.hold_id;
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
 -- Ends holds by one event and books what is charged, in one statement: state, entry and balance move together.
--- The join with `current` takes the lock that makes a rebuild wait for us, or us for it.
+-- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order.
+-- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
 WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), mine AS (
-    SELECT hold_id FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
+    SELECT hold_id, state FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
+), claimed AS (
+    INSERT INTO conversation (number_id, conversation_id, hold_id)
+    SELECT number_id, conversation_id, hold_id FROM asked JOIN mine USING (hold_id)
+    WHERE conversation_id IS NOT NULL AND billed_micros > 0 AND mine.state = ANY ($8::text[])
+    ON CONFLICT DO NOTHING
+    RETURNING hold_id
 ), ended AS (
-    UPDATE hold SET state = $6, ended_by = $7, billed_micros = asked.billed_micros, webhook = asked.webhook,
+    UPDATE hold SET state = $6, ended_by = $7, webhook = asked.webhook,
+                    billed_micros = CASE WHEN asked.conversation_id IS NULL
+                                           OR hold.hold_id IN (SELECT hold_id FROM claimed)
+                                         THEN asked.billed_micros ELSE 0 END,
                     wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
+                    conversation_until = to_timestamp(asked.conversation_until_ms / 1000.0),
                     ended_at = to_timestamp($9::bigint / 1000.0)
     FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)
     WHERE hold.hold_id = asked.hold_id AND hold.number_id = asked.number_id AND hold.state = ANY ($8::text[])
@@ -69,6 +81,27 @@ WITH asked AS (
     FROM locked WHERE balance.number_id = locked.number_id
 )
 SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
+
+-- next_rider --
+-- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
+SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
+FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
+
+-- carry_conversation --
+-- Hands a conversation that failed to open to the message that rides it: that one is set aside for now.
+WITH current AS (
+    SELECT number_id, epoch FROM number WHERE number_id = $4 FOR KEY SHARE
+), carried AS (
+    UPDATE hold SET fare_micros = $3, class = $5, opens = $6, rides = NULL,
+                    rate_source = (SELECT rate_source FROM hold WHERE hold_id = $1),
+                    why = 'carries the fare of a conversation whose first message failed'
+    FROM current WHERE hold.hold_id = $2 AND hold.state = ANY ($7::text[])
+    RETURNING hold.hold_id, current.epoch
+), others AS (
+    UPDATE hold SET rides = $2 FROM carried WHERE hold.rides = $1 AND hold.hold_id <> $2
+)
+SELECT hold_id, epoch FROM carried;
 
 -- note_delivery --
 -- A delivery came without a price (the other of delivered and read carries it): remembered for the day the hold expires.
@@ -120,7 +153,8 @@ SELECT b.balance_micros,
        coalesce((SELECT sum(fare_micros) FROM hold WHERE number_id = $1 AND state IN ('reserved', 'accepted')), 0)::bigint
            AS held_micros,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(hold_id, fare_micros, pool)), '[]') FROM hold
-        WHERE number_id = $1 AND state IN ('reserved', 'accepted') AND (fare_micros > 0 OR pool IS NOT NULL)) AS holds,
+        WHERE number_id = $1 AND state IN ('reserved', 'accepted')
+          AND (fare_micros > 0 OR pool IS NOT NULL OR opens IS NOT NULL)) AS holds,
        (SELECT coalesce(jsonb_object_agg(pool, used), '{}') FROM
            (SELECT pool, count(*) AS used FROM hold WHERE number_id = $1 AND pool = ANY ($2::text[])
             AND (ended_by IS NULL OR ended_by = 'deliver') GROUP BY pool) AS pools) AS pools
@@ -128,6 +162,15 @@ FROM balance b WHERE b.number_id = $1;
 
 -- windows_of --
 SELECT user_id, kind, ends_at_ms FROM open_window WHERE number_id = $1 AND ends_at_ms > $2;
+
+-- conversations_of --
+-- Conversations that are open, or pending because the message that opens them has not arrived yet.
+SELECT recipient AS user_id, opens AS category, hold_id, class,
+       coalesce((extract(epoch FROM conversation_until) * 1000)::bigint, 0) AS ends_at_ms
+FROM hold WHERE number_id = $1 AND opens IS NOT NULL
+  AND (conversation_until > to_timestamp($2::bigint / 1000.0)
+       OR (conversation_until IS NULL AND state IN ('reserved', 'accepted')))
+ORDER BY created_at;
 
 -- open_windows --
 -- Windows only grow; a repeated or late webhook never shortens one.
@@ -193,7 +236,7 @@ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + offset_ms AS now
 UPDATE clock SET offset_ms = $1;
 
 -- all_numbers --
-SELECT * FROM number;
+SELECT n.*, a.markup_ppm, a.markup_fixed_micros, a.tax_ppm FROM number n JOIN account a USING (account_id);
 
 -- active_keys --
 SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;

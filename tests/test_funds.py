@@ -7,8 +7,9 @@ from farebox.core.fare import price
 from farebox.core.hold import Event
 from farebox.core.message import Kind, Message
 from farebox.directory import Number
-from farebox.funds import Funds, Refused, Reserved, Resolution
+from farebox.funds import Refused, Reserved, Resolution
 from farebox.gate import Gate
+from farebox.rebuild import Rebuild
 from farebox.reconcile import compare
 
 FARE = 3_400  # a utility template to North America
@@ -17,7 +18,7 @@ FARE = 3_400  # a utility template to North America
 @pytest.fixture
 async def number(gate: Gate) -> Number:
     pool = gate.ledger._pool
-    await pool.execute("INSERT INTO account VALUES ('a', 'A', 'USD', null, null, now())")
+    await pool.execute("INSERT INTO account (account_id, name, currency, created_at) VALUES ('a', 'A', 'USD', now())")
     await pool.execute(
         "INSERT INTO number (number_id, account_id, currency, created_at) VALUES ('1', 'a', 'USD', now())"
     )
@@ -33,9 +34,8 @@ async def fund(gate: Gate, number: Number, micros: int) -> None:
 
 
 async def reserve(gate: Gate, number: Number, kind: Kind = Kind.TEMPLATE) -> Reserved | Refused:
-    tariff, month = gate.tariffs.at("auto", gate.clock.now_ms(), number.zone)
     message = Message(kind, user="16505551234", template_name="t" if kind is Kind.TEMPLATE else "")
-    priced = price(message, template_category="utility", tariff=tariff, currency="USD", month=month)
+    priced = price(message, template_category="utility", tariff=gate.tariffs.at(number, gate.clock.now_ms()))
     return await gate.funds.reserve(number, message, priced)
 
 
@@ -111,7 +111,7 @@ async def test_a_failed_message_gives_its_free_unit_back(gate: Gate, number: Num
     assert reserved.fare_micros == 0
     used = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     assert [value for name, value in used.items() if name.startswith("pool:")] == ["1"]
-    await gate.funds.reject(number, reserved)
+    await gate.funds.reject(reserved)
     used = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     assert [value for name, value in used.items() if name.startswith("pool:")] == ["0"]
 
@@ -135,7 +135,7 @@ async def test_a_send_that_took_from_a_lost_wallet_is_fenced_off_and_takes_again
     await fund(gate, number, 10 * FARE)
     await reserve(gate, number, Kind.REACTION)
     # The store comes back with an old wallet: more money than there is, and an epoch that has been passed.
-    await gate.funds.rebuild(number, stale_epoch=1)
+    await gate.rebuild(number, stale_epoch=1)
     await gate.wallet._redis.hset("farebox:{1}:wallet", mapping={"epoch": "1", "available": "999000000", "held": "0"})
     reserved = await reserve(gate, number)
     assert isinstance(reserved, Reserved)
@@ -157,7 +157,7 @@ async def test_a_credit_that_a_rebuild_has_seen_is_not_added_again(gate: Gate, n
     await reserve(gate, number, Kind.REACTION)
     row = await gate.ledger.fetch_one("credit_topup", uuid4(), "1", "r", "manual", 1_000_000, gate.clock.now_ms())
     assert row is not None
-    await gate.funds.rebuild(number, stale_epoch=row["epoch"])  # a crash lies between the ledger and the wallet
+    await gate.rebuild(number, stale_epoch=row["epoch"])  # a crash lies between the ledger and the wallet
     assert await gate.wallet.credit("1", row["topup_id"], 1_000_000, row["epoch"]) is None
     assert await agreed(gate) == (1_000_000, 0)
 
@@ -186,7 +186,7 @@ def ids_as_text(ids: list[UUID]) -> list[str]:
 
 async def test_two_workers_that_rebuild_at_once_leave_one_sound_wallet(gate: Gate, number: Number) -> None:
     await fund(gate, number, 10 * FARE)
-    other = Funds(gate.wallet, gate.ledger, gate.clock, gate.tariffs, grace_ms=0)
-    await asyncio.gather(*(funds.rebuild(number, stale_epoch=None) for funds in (gate.funds, other) * 5))
+    other = Rebuild(gate.wallet, gate.ledger, gate.clock, gate.tariffs)
+    await asyncio.gather(*(rebuild(number, stale_epoch=None) for rebuild in (gate.rebuild, other) * 5))
     assert await agreed(gate) == (10 * FARE, 0)
     assert isinstance(await reserve(gate, number), Reserved)

@@ -22,7 +22,7 @@ def inbound(user: str = USER, body: str = "hé") -> dict[str, Any]:
 
 
 def status(wamid: str, said: str = "delivered", **fields: Any) -> dict[str, Any]:
-    return {"id": wamid, "status": said, "timestamp": "1790000000", "recipient_id": USER, **fields}
+    return {"id": wamid, "status": said, "timestamp": "1795000000", "recipient_id": USER, **fields}
 
 
 REGULAR = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}

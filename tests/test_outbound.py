@@ -89,11 +89,12 @@ async def test_at_zero_free_messages_pass_and_a_template_does_not(world: World) 
 async def test_free_units_are_taken_from_the_pool_until_it_is_empty(world: World) -> None:
     await world.fund("1.00")
     world.whatsapp.behave(Behaviour(statuses=()))
-    tariff = world.gate.tariffs.by_name("pmp-2026-10")
-    _, month = world.gate.tariffs.at("auto", world.gate.clock.now_ms(), world.gate.directory.numbers[NUMBER].zone)
+    in_force = world.gate.tariffs.at(world.gate.directory.numbers[NUMBER], world.gate.clock.now_ms())
     first = await world.send(text())
     assert (first.headers["X-Farebox-Class"], first.headers["X-Farebox-Fare"]) == ("free", "0.00")
-    await world.gate.wallet._redis.hset(f"farebox:{{{NUMBER}}}:wallet", f"pool:{tariff.pool(month)}", "999")
+    await world.gate.wallet._redis.hset(
+        f"farebox:{{{NUMBER}}}:wallet", f"pool:{in_force.tariff.pool(in_force.month)}", "999"
+    )
     assert (await world.send(text())).headers["X-Farebox-Class"] == "free"
     paid = await world.send(text())
     assert (paid.headers["X-Farebox-Class"], paid.headers["X-Farebox-Fare"]) == ("paid", "0.0034")

@@ -1,42 +1,84 @@
 import csv
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from farebox.assets import asset
 from farebox.core.money import parse_micros
-from farebox.core.tariff import UnpricedError
-from farebox.tariffs import CATEGORIES, TariffError, load_tariffs
+from farebox.core.tariff import UnpricedError, rate_of
+from farebox.tariff_files import CATEGORIES, TariffError, load_folder
+from farebox.tariffs import Tariffs
 
 SHIPPED = asset("config/tariffs")
 
 
-def test_every_cell_of_every_card_is_loaded_and_blank_is_not_zero() -> None:
-    tariff = load_tariffs(SHIPPED).by_name("pmp-2026-10")
-    for currency, file in (("USD", "pmp_usd_2026-10-01.csv"), ("COP", "pmp_cop_2026-10-01.csv")):
-        lines = (SHIPPED / "rates" / file).read_text().splitlines()
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        assert len(rows) == 46 + 1
-        for row in rows:
-            for category in CATEGORIES:
-                if row[category]:
-                    rate = tariff.rate(currency, row["market"], category)
-                    assert rate.micros == parse_micros(row[category])
-                    name, line = rate.source.split(":")
-                    assert lines[int(line) - 1].startswith(row["market"])
-                    assert (SHIPPED / name).exists()
-                else:
-                    with pytest.raises(UnpricedError):
-                        tariff.rate(currency, row["market"], category)
+CARDS = [
+    ("pmp-2026-10", "USD", "2026-10-01", "pmp_usd_2026-10-01.csv", 47),
+    ("pmp-2026-10", "COP", "2026-10-01", "pmp_cop_2026-10-01.csv", 47),
+    ("pmp-2025-07", "USD", "2026-07-01", "pmp_usd_2026-07-01.csv", 38),
+    ("pmp-2025-07", "EUR", "2026-07-01", "pmp_eur_2026-07-01.csv", 38),
+    ("pmp-2025-07", "USD", "2025-10-01", "pmp_usd_2025-10-01.csv", 32),
+    ("cbp-2024-11", "USD", "2024-11-01", "cbp_usd_2024-11-01.csv", 32),
+]
+
+
+@pytest.mark.parametrize(("regime", "currency", "day", "file", "markets"), CARDS)
+def test_every_cell_of_every_card_is_loaded_and_blank_is_not_zero(
+    regime: str, currency: str, day: str, file: str, markets: int
+) -> None:
+    card = Tariffs(SHIPPED).by_name(regime).card(currency, date.fromisoformat(day))
+    lines = (SHIPPED / "rates" / file).read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert len(rows) == markets
+    for row in rows:
+        for category in CATEGORIES:
+            if row[category]:
+                rate = rate_of(card, row["market"], category)
+                assert rate.micros == parse_micros(row[category])
+                name, line = rate.source.split(":")
+                assert name == f"rates/{file}"
+                assert lines[int(line) - 1].startswith(row["market"])
+            else:
+                with pytest.raises(UnpricedError):
+                    rate_of(card, row["market"], category)
+
+
+def test_every_card_that_is_shipped_is_tested() -> None:
+    shipped = {path.name for path in (SHIPPED / "rates").glob("*.csv") if "tiers" not in path.name}
+    assert shipped == {file for *_, file, _ in CARDS}
+
+
+def test_a_card_with_a_future_date_takes_effect_without_a_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    tariffs = Tariffs(folder)
+    assert tariffs.reload() is False
+    text = (folder / USD).read_text().replace("Argentina,USD,0.0618", "Argentina,USD,0.0700")
+    (folder / "rates/pmp_usd_2027-01-01.csv").write_text(text)
+    assert tariffs.reload() is True
+    tariff = tariffs.by_name("pmp-2026-10")
+    for day, micros in (("2026-12-31", 61_800), ("2027-01-01", 70_000)):
+        assert rate_of(tariff.card("USD", date.fromisoformat(day)), "Argentina", "marketing").micros == micros
+
+
+def test_a_wrong_file_leaves_what_was_loaded_in_force(tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    tariffs = Tariffs(folder)
+    (folder / USD).write_text("nonsense")
+    with pytest.raises(TariffError):
+        tariffs.reload()
+    assert "pmp-2026-10" in tariffs
 
 
 REGIME = "pmp-2026-10.toml"
 USD = "rates/pmp_usd_2026-10-01.csv"
 
 
-def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
+def replaced(file: str, old: str, new: str) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         text = (folder / file).read_text()
         assert old in text
@@ -54,6 +96,11 @@ MISTAKES = [
     (replaced(REGIME, 'class = "paid", rate = "utility", ', 'class = "paid", '), "a paid term needs a rate"),
     (replaced(REGIME, '{ when = "always", class = "free"', '{ when = "pool", class = "free"'), "must end with a term"),
     (replaced(REGIME, "size = 1000", "size = -1"), "pool.size"),
+    (replaced(REGIME, 'class = "free", why = "the number', 'why = "the number'), "every term has a class"),
+    (replaced(REGIME, 'when = "pool"', 'when = "conversation"'), "rides a conversation"),
+    (replaced("cbp-2023-06.toml", 'of = ["utility"], ', ""), "goes with of"),
+    (replaced("cbp-2023-06.toml", 'reaction = "service"', 'reaction = "direct_utility"'), "no terms of its own"),
+    (replaced(REGIME, 'name = "pmp"\n', 'name = "ppm"\n'), "no rate card"),
     (replaced(USD, "0.0618", "0.06.18"), r"usd_2026-10-01\.csv:4"),
     (replaced(USD, "0.0618", "-0.0618"), "negative"),
     (replaced(USD, "Argentina,USD", "Argentina,EUR"), "currency is EUR"),
@@ -62,15 +109,15 @@ MISTAKES = [
     (replaced(USD, "market,currency", "region,currency"), "column market is missing"),
     (replaced("markets.csv", "AR,54,", "AR,54x,"), "must be digits"),
     (replaced("markets.csv", "AR,54,2023-06-01", "AR,54,soon"), "markets.csv:5"),
-    (lambda folder: (folder / USD).unlink(), "No such file"),
-    (lambda folder: (folder / REGIME).unlink(), "no tariff"),
+    (lambda folder: (folder / "markets.csv").unlink(), "No such file"),
+    (lambda folder: [file.unlink() for file in folder.glob("*.toml")], "no tariff"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "said"), MISTAKES)
-def test_a_mistake_is_named_with_its_file(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
+def test_a_mistake_is_named_with_its_file(spoil: Callable[[Path], object], said: str, tmp_path: Path) -> None:
     folder = tmp_path / "tariffs"
     shutil.copytree(SHIPPED, folder)
     spoil(folder)
     with pytest.raises(TariffError, match=said):
-        load_tariffs(folder)
+        load_folder(folder)

@@ -17,9 +17,12 @@ MAX_FUNCTION_LINES = 70
 LEVELS = [
     {"__version__", "core", "assets", "batch", "ports"},
     {"config", "metrics", "sql"},
-    {"wallet", "ledger", "upstream", "tariffs", "migrate", "embedded", "simulator"},
+    {"rows", "wallet", "upstream", "tariff_files", "migrate", "embedded", "simulator"},
+    {"ledger"},
     {"clock", "directory"},
-    {"funds", "access", "templates", "reconcile"},
+    {"tariffs", "access", "templates", "reconcile"},
+    {"rebuild"},
+    {"funds"},
     {"gate"},
     {"outbound", "passthrough"},
     {"bookkeeping"},
@@ -115,7 +118,13 @@ def test_every_named_query_is_used_and_every_used_one_is_there() -> None:
         and isinstance(node.args[0].value, str)
         and " " not in node.args[0].value
     }
-    used |= {"lock_number", "next_epoch", "wallet_truth", "windows_of"}  # of LockedNumber, on its own connection
+    used |= {
+        "lock_number",
+        "next_epoch",
+        "wallet_truth",
+        "windows_of",
+        "conversations_of",
+    }  # of LockedNumber, on its own connection
     assert set(queries()) == used
 
 

@@ -19,7 +19,7 @@ from farebox.embedded import EmbeddedError
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.ports import PortTakenError
 from farebox.supervisor import GatewayError
-from farebox.tariffs import TariffError, load_tariffs
+from farebox.tariff_files import TariffError, load_folder
 from farebox.wallet import Wallet, WalletUnavailableError
 
 USAGE_EXIT = 2
@@ -108,7 +108,7 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
 
     if settings.admin_token is None:
         raise SettingsError("FAREBOX_ADMIN_TOKEN is not set: choose a long random token for the admin API")
-    load_tariffs(settings.tariffs_dir or asset("config/tariffs"))  # before anything is started
+    load_folder(settings.tariffs_dir or asset("config/tariffs"))  # before anything is started
     return _run(serve(settings))
 
 
@@ -126,11 +126,10 @@ def _migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _check(settings: Settings, _: argparse.Namespace) -> int:
-    tariffs = load_tariffs(settings.tariffs_dir or asset("config/tariffs"))
-    for name in tariffs.names:
-        tariff = tariffs.by_name(name)
-        currencies = ", ".join(sorted(tariff.cards))
-        print(f"tariff {name}: from {tariff.effective_from}, rate cards in {currencies}")  # noqa: T201
+    for tariff in load_folder(settings.tariffs_dir or asset("config/tariffs")):
+        print(f"tariff {tariff.name}: from {tariff.effective_from}")  # noqa: T201
+        for currency, cards in sorted(tariff.cards.items()):
+            print(f"  {currency} cards of {', '.join(str(card.valid_from) for card in cards)}")  # noqa: T201
     print("settings and tariffs are fine")  # noqa: T201
     return 0
 

@@ -14,12 +14,11 @@ from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
 from farebox.directory import Number
 from farebox.funds import Resolution, count_spend
 from farebox.gate import Gate
-from farebox.ledger import KnownHold
 from farebox.outbound import UNAVAILABLE
+from farebox.rows import KnownHold
 
 log = logging.getLogger(__name__)
 
-FREE_ENTRY_POINT_TYPE = "free_entry_point"  # pricing.type: the first status is what proves such a window
 # A delivery is decided before a failure of the same message in the same payload: what was delivered is due.
 ORDER = (Event.DELIVER, Event.FAIL)
 
@@ -94,7 +93,14 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
         ended = await gate.funds.resolve(
             event,
             [
-                Resolution(hold, said.billed_micros, status.evidence(), status.wamid or None)
+                Resolution(
+                    hold,
+                    said.billed_micros,
+                    status.evidence(),
+                    status.wamid or None,
+                    conversation_id=status.conversation_id or None,
+                    conversation=_conversation(gate, number, status, hold, said),
+                )
                 for status, hold, said in decided
             ],
         )
@@ -127,8 +133,19 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
 
 def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:
     """Ask the tariff that is in force at the time of the delivery."""
-    tariff, _ = gate.tariffs.at(number.regime, status.at_ms or gate.clock.now_ms(), number.zone)
-    return verdict(status, hold, tariff=tariff, currency=number.currency)
+    return verdict(status, hold, tariff=gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()))
+
+
+def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, said: Verdict) -> tuple[str, int] | None:
+    """Return the conversation that a delivery opened and until when, None where it opened none.
+
+    It is open for 24 hours from the delivery of the message that opened it; one that rides it changes nothing.
+    """
+    if said.event is not Event.DELIVER or said.conversation is None or hold.opens is None:
+        return None
+    tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()).tariff
+    category = said.conversation if said.conversation in tariff.conversation_categories else hold.opens
+    return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
 
 
 def _references(statuses: Iterable[Status]) -> list[UUID]:
@@ -165,7 +182,7 @@ Window = tuple[str, str, int]  # user, window, end in ms
 
 def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> list[Window]:
     now_ms = gate.clock.now_ms()
-    tariff, _ = gate.tariffs.at(number.regime, now_ms, number.zone)
+    tariff = gate.tariffs.at(number, now_ms).tariff
     windows = []
     for message in inbound:
         # A window starts when the user wrote, which can not lie in the future whatever the timestamp says.
@@ -178,11 +195,11 @@ def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> 
 
 
 def _proven_windows(gate: Gate, number: Number, statuses: Iterable[Status]) -> list[Window]:
-    tariff, _ = gate.tariffs.at(number.regime, gate.clock.now_ms(), number.zone)
+    tariff = gate.tariffs.at(number, gate.clock.now_ms()).tariff
     return [
-        (user, FREE_ENTRY_POINT, status.free_entry_point_until_ms or status.at_ms + tariff.free_entry_point_ms)
+        (user, FREE_ENTRY_POINT, status.conversation_until_ms or status.at_ms + tariff.free_entry_point_ms)
         for status in statuses
-        if status.pricing is not None and status.pricing.type == FREE_ENTRY_POINT_TYPE
+        if status.pricing is not None and status.pricing.free_entry_point
         for user in status.users
     ]
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import asyncpg
 
+from farebox.core.markup import Markup
 from farebox.core.reply import Dialect
 from farebox.ledger import Ledger
 
@@ -41,6 +42,7 @@ class Number:
     funds_rule: str
     block_at_micros: int
     low_balance_at_micros: int | None
+    markup: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def _number(row: asyncpg.Record) -> Number:
         funds_rule=row["funds_rule"],
         block_at_micros=row["block_at_micros"],
         low_balance_at_micros=row["low_balance_at_micros"],
+        markup=Markup(row["markup_ppm"], row["markup_fixed_micros"], row["tax_ppm"]),
     )
 
 

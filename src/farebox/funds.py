@@ -7,12 +7,11 @@ functions, the wallet then shows too little and never too much:
     resolve   wallet takes what a dearer bill needs | ledger ends the hold | wallet gives the rest back
     credit    ledger books the top-up | wallet adds it
 
-What a crash leaves behind is a difference between the two, and one thing mends every difference: `rebuild` writes the
-wallet anew from the ledger under the number's row lock, with the next epoch. A hold taken from the wallet before that
-is refused by the ledger, because its epoch is no longer the number's.
+What a crash leaves behind is a difference between the two, and one thing mends every difference: `rebuild.py` writes
+the wallet anew from the ledger under the number's row lock, with the next epoch. A hold taken from the wallet before
+that is refused by the ledger, because its epoch is no longer the number's.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +25,13 @@ from farebox.core.fare import Priced
 from farebox.core.hold import GIVES_UNIT_BACK, Event, new_hold_id, step
 from farebox.core.message import Message
 from farebox.core.money import MICROS_PER_UNIT
-from farebox.core.tariff import FREE_ENTRY_POINT, Class, When
+from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
 from farebox.directory import Number
-from farebox.ledger import End, Ended, KnownHold, Ledger, LedgerUnavailableError, LockedNumber, NewHold
+from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.rebuild import Rebuild
+from farebox.rows import End, Ended, KnownHold, NewHold, conversation_state
 from farebox.tariffs import Tariffs
-from farebox.wallet import Ask, Position, Wallet, WalletUnavailableError
+from farebox.wallet import Ask, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Reserved:
     message_class: Class
     fare_micros: int
     available_micros: int
+    overdrawn: bool  # shadow mode: enforcement would have refused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,22 @@ class Resolution:
     billed_micros: int
     webhook: dict[str, Any] | None = None
     wamid: str | None = None
+    conversation_id: str | None = None
+    conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
 
 
 class Funds:
-    """Reserve, resolve, credit and rebuild."""
+    """Reserve, resolve and credit."""
 
-    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock, tariffs: Tariffs, *, grace_ms: int) -> None:
+    def __init__(
+        self, wallet: Wallet, ledger: Ledger, clock: Clock, tariffs: Tariffs, rebuild: Rebuild, *, grace_ms: int
+    ) -> None:
         self._wallet = wallet
         self._ledger = ledger
         self._clock = clock
         self._tariffs = tariffs
+        self._rebuild = rebuild
         self._grace_ms = grace_ms
-        self._rebuilding: dict[str, asyncio.Lock] = {}
 
     async def reserve(self, number: Number, message: Message, priced: Priced) -> Reserved | Refused:
         """Take the fare of a message and record it.
@@ -91,20 +97,22 @@ class Funds:
                     offer=priced.offer.wire,
                     block_at_micros=number.block_at_micros,
                     cover=number.funds_rule == "cover",
+                    shadow=number.mode == "shadow",
                     now_ms=now_ms,
                 )
             )
             if decision is None:
-                await self.rebuild(number, stale_epoch=None)
+                await self._rebuild(number, stale_epoch=None)
                 continue
             if not decision.taken:
                 return Refused(decision.available_micros)
             term = priced.offer.terms[decision.term]
+            opens_window = term.rule.opens == OPENS_FREE_ENTRY_POINT
             hold = NewHold(
                 hold_id=hold_id,
                 number_id=number.number_id,
                 epoch=decision.epoch,
-                message_class=term.rule.message_class,
+                message_class=Class.PAID if decision.paid else Class.FREE,
                 fare_micros=term.fare_micros,
                 regime=priced.offer.regime,
                 category=priced.offer.category,
@@ -119,11 +127,20 @@ class Funds:
                 client_reference=message.client_reference or None,
                 created_ms=now_ms,
                 expires_ms=now_ms + priced.ttl_ms + self._grace_ms,
+                opens=None if opens_window else term.rule.opens,
+                rides=UUID(decision.rides) if decision.rides else None,
+                overdrawn=decision.overdrawn,
             )
-            if await self._record(hold, opens_free_entry_point=term.rule.when is When.FREE_ENTRY_POINT_OFFERED):
-                return Reserved(hold_id, term.rule.message_class, term.fare_micros, decision.available_micros)
+            if await self._record(hold, opens_free_entry_point=opens_window):
+                return Reserved(
+                    hold_id,
+                    Class(hold.message_class),
+                    term.fare_micros,
+                    decision.available_micros,
+                    decision.overdrawn,
+                )
             # Fenced: the wallet was lost or rebuilt since. What was taken from the old one is gone with it.
-            await self.rebuild(number, stale_epoch=decision.epoch)
+            await self._rebuild(number, stale_epoch=decision.epoch)
         raise WalletUnavailableError(
             f"the wallet of number {number.number_id} changed {MAX_TRIES} times while a send tried"
         )
@@ -147,7 +164,18 @@ class Funds:
         }
         ended = await self._ledger.end(
             event,
-            [End(r.hold.hold_id, r.hold.number_id, r.billed_micros, r.webhook, r.wamid) for r in asked],
+            [
+                End(
+                    hold_id=r.hold.hold_id,
+                    number_id=r.hold.number_id,
+                    billed_micros=r.billed_micros,
+                    webhook=r.webhook,
+                    wamid=r.wamid,
+                    conversation_id=r.conversation_id,
+                    conversation_until_ms=r.conversation[1] if r.conversation else None,
+                )
+                for r in asked
+            ],
             self._clock.now_ms(),
         )
         by_number: dict[str, list[tuple[UUID, int, bool]]] = {}
@@ -158,13 +186,16 @@ class Funds:
             by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, event in GIVES_UNIT_BACK))
         for number_id, ends in by_number.items():
             await self._wallet.close(number_id, ends)
+        changed = {end.hold_id for end in ended}
+        for resolution in asked:
+            if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
+                await self._move_conversation(resolution)
         return ended
 
-    async def reject(self, number: Number, reserved: Reserved) -> None:
+    async def reject(self, reserved: Reserved) -> None:
         """Give back the hold of a message that the upstream did not take."""
-        ended = await self._ledger.end(Event.REJECT, [End(reserved.hold_id, number.number_id, 0)], self._clock.now_ms())
-        if ended:
-            await self._wallet.close(number.number_id, [(reserved.hold_id, 0, True)])
+        holds = await self._ledger.find_holds([reserved.hold_id], [])
+        await self.resolve(Event.REJECT, [Resolution(hold, 0) for hold in holds])
 
     async def credit(self, number: Number, *, topup_id: UUID, amount_micros: int, reference: str, method: str) -> bool:
         """Book a top-up and add it to the wallet; False where the reference was booked before."""
@@ -176,7 +207,7 @@ class Funds:
         try:
             added = await self._wallet.credit(number.number_id, topup_id, amount_micros, row["epoch"])
             if added is None:
-                await self.rebuild(number, stale_epoch=None)
+                await self._rebuild(number, stale_epoch=None)
         except WalletUnavailableError:
             # It is booked, so it is the number's. The wallet is behind until the sweep compares the two.
             log.warning(
@@ -184,36 +215,38 @@ class Funds:
             )
         return True
 
-    async def rebuild(self, number: Number, *, stale_epoch: int | None) -> None:
-        """Write a number's wallet anew from the ledger, unless another worker has just done so.
-
-        `stale_epoch` is that of the wallet that is wrong; None where the wallet was missing.
-        """
-        async with self._rebuilding.setdefault(number.number_id, asyncio.Lock()):
-            claimed: int | None = None
-            for _ in range(MAX_TRIES):
-                async with self._ledger.number_locked(number.number_id) as locked:
-                    position = await self._wallet.position(number.number_id)
-                    if position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch:
-                        return
-                    if claimed == locked.epoch:
-                        await self._write_wallet(number, locked)
-                        metrics.REBUILDS.inc()
-                        log.info("wallet of number %s rebuilt, epoch %d", number.number_id, locked.epoch)
-                        return
-                claimed = await self._ledger.next_epoch(number.number_id, locked.epoch)
-        raise WalletUnavailableError(f"the wallet of number {number.number_id} could not be rebuilt")
-
-    async def _write_wallet(self, number: Number, locked: LockedNumber) -> None:
-        now_ms = self._clock.now_ms()
-        truth = await locked.truth([self._pool(number, now_ms)])
-        await self._wallet.rebuild(
-            number.number_id,
-            Position(locked.epoch, truth.balance_micros - truth.held_micros, truth.held_micros),
-            holds=truth.holds,
-            pools=truth.pools,
-            windows=await locked.windows(now_ms),
+    async def _move_conversation(self, resolution: Resolution) -> None:
+        """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
+        hold, now_ms = resolution.hold, self._clock.now_ms()
+        opener = str(hold.hold_id)
+        if resolution.conversation is not None:
+            category, until_ms = resolution.conversation
+            state = conversation_state(until_ms, hold.hold_id, paid=hold.message_class == Class.PAID)
+            await self._wallet.converse(
+                hold.number_id, hold.recipient, category=category, opener=opener, state=state, now_ms=now_ms
+            )
+        if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
+            return
+        state = "" if resolution.conversation is not None else await self._carry(hold)
+        await self._wallet.converse(
+            hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )
+
+    async def _carry(self, opener: KnownHold) -> str:
+        """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.
+
+        Wallet first, like every dearer bill. A crash in between leaves too little in the wallet, for the sweep.
+        """
+        assert opener.opens is not None, "only a message that opens a conversation hands one on"
+        rider = await self._ledger.next_rider(opener.hold_id)
+        if rider is None:
+            return ""
+        if opener.fare_micros:
+            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None)
+        carried = await self._ledger.carry(opener, rider)
+        if not carried:
+            return ""
+        return conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
 
     async def _record(self, hold: NewHold, *, opens_free_entry_point: bool) -> bool:
         """Record a hold in the ledger; False where its epoch is fenced off."""
@@ -246,10 +279,6 @@ class Funds:
                 await self._wallet.close(hold.number_id, [(hold.hold_id, 0, True)])
         except (WalletUnavailableError, LedgerUnavailableError) as error:
             log.warning("hold %s is left to the sweep: %s", hold.hold_id, error)
-
-    def _pool(self, number: Number, now_ms: int) -> str:
-        tariff, month = self._tariffs.at(number.regime, now_ms, number.zone)
-        return tariff.pool(month)
 
 
 def _needs_more(resolution: Resolution) -> bool:

@@ -12,7 +12,8 @@ from farebox.config import Settings
 from farebox.directory import Directory
 from farebox.funds import Funds
 from farebox.ledger import Ledger
-from farebox.tariffs import Tariffs, load_tariffs
+from farebox.rebuild import Rebuild
+from farebox.tariffs import Tariffs
 from farebox.templates import Templates
 from farebox.upstream import Upstream
 from farebox.wallet import Wallet
@@ -30,6 +31,7 @@ class Gate:
     directory: Directory
     wallet: Wallet
     ledger: Ledger
+    rebuild: Rebuild
     funds: Funds
     upstream: Upstream
     templates: Templates
@@ -48,7 +50,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
     """Make a worker's parts, and close them in the opposite order."""
     assert settings.database_url is not None, "the supervisor names the stores"
     assert settings.redis_url is not None, "the supervisor names the stores"
-    tariffs = load_tariffs(settings.tariffs_dir or asset("config/tariffs"))
+    tariffs = Tariffs(settings.tariffs_dir or asset("config/tariffs"))
     async with AsyncExitStack() as stack:
         ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
         stack.push_async_callback(ledger.aclose)
@@ -59,6 +61,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
         clock, directory = Clock(), Directory()
         await clock.sync(ledger)
         await directory.load(ledger)
+        rebuild = Rebuild(wallet, ledger, clock, tariffs)
         gate = Gate(
             settings=settings,
             clock=clock,
@@ -66,7 +69,8 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
             directory=directory,
             wallet=wallet,
             ledger=ledger,
-            funds=Funds(wallet, ledger, clock, tariffs, grace_ms=settings.late_webhook_grace_s * 1000),
+            rebuild=rebuild,
+            funds=Funds(wallet, ledger, clock, tariffs, rebuild, grace_ms=settings.late_webhook_grace_s * 1000),
             upstream=upstream,
             templates=Templates(directory, ledger, upstream, clock),
         )

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,8 @@ from uuid import UUID
 import asyncpg
 
 from farebox.batch import Batcher
-from farebox.core.hold import OPEN, Event, State, sources, target
+from farebox.core.hold import OPEN, Event, sources, target
+from farebox.rows import End, Ended, KnownHold, NewHold, Truth, conversation_state, known_hold
 from farebox.sql import queries
 
 MAX_CONNECTIONS = 8  # a worker's share: a few batches at once and the admin reads; Postgres allows 100 in all
@@ -26,84 +27,6 @@ MAX_WAITING = 10_000  # holds waiting for the ledger, as for the wallet
 
 class LedgerUnavailableError(Exception):
     """The database did not answer in time, or not at all: a write may or may not have been committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewHold:
-    """A hold to be recorded, with everything that will explain it."""
-
-    hold_id: UUID
-    number_id: str
-    epoch: int
-    message_class: str
-    fare_micros: int
-    regime: str
-    category: str
-    market: str
-    why: str
-    rate_source: str
-    state_evidence: str
-    pool: str | None
-    recipient: str
-    template: str | None
-    note: str | None
-    client_reference: str | None
-    created_ms: int
-    expires_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownHold:
-    """What a status handler needs to know of a hold."""
-
-    hold_id: UUID
-    number_id: str
-    state: State
-    message_class: str
-    fare_micros: int
-    category: str
-    market: str
-    wamid: str | None
-    pool: str | None
-    delivered: bool
-    in_free_entry_point: bool
-
-    @property
-    def open(self) -> bool:
-        """Tell whether the fare is still set aside."""
-        return self.state in OPEN
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """A hold that is to end, and what it is billed."""
-
-    hold_id: UUID
-    number_id: str
-    billed_micros: int
-    webhook: dict[str, Any] | None = None
-    wamid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A hold that this call ended, and the number's epoch at that moment."""
-
-    hold_id: UUID
-    number_id: str
-    billed_micros: int
-    epoch: int
-    late: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What a wallet must hold."""
-
-    balance_micros: int
-    held_micros: int
-    holds: list[tuple[str, int, str | None]]
-    pools: dict[str, int]
 
 
 class Ledger:
@@ -147,22 +70,26 @@ class Ledger:
     async def find_holds(self, hold_ids: Iterable[UUID], wamids: Iterable[str]) -> list[KnownHold]:
         """Find holds by their ids or by wamids."""
         rows = await self.fetch("holds_by_reference", list(hold_ids), list(wamids))
-        return [
-            KnownHold(
-                row["hold_id"],
-                row["number_id"],
-                State(row["state"]),
-                row["class"],
-                row["fare_micros"],
-                row["category"],
-                row["market"],
-                row["wamid"],
-                row["pool"],
-                row["delivered"],
-                row["in_free_entry_point"],
-            )
-            for row in rows
-        ]
+        return [known_hold(row) for row in rows]
+
+    async def next_rider(self, opener: UUID) -> KnownHold | None:
+        """Find the first message that rides a hold's conversation and may still arrive."""
+        row = await self.fetch_one("next_rider", opener, [state.value for state in OPEN])
+        return None if row is None else known_hold(row)
+
+    async def carry(self, opener: KnownHold, rider: KnownHold) -> bool:
+        """Hand a conversation and its fare to the message that rides it; False where that one has ended meanwhile."""
+        row = await self.fetch_one(
+            "carry_conversation",
+            opener.hold_id,
+            rider.hold_id,
+            opener.fare_micros,
+            rider.number_id,
+            opener.message_class,
+            opener.opens,
+            [state.value for state in OPEN],
+        )
+        return row is not None
 
     async def end(self, event: Event, ends: Sequence[End], now_ms: int) -> list[Ended]:
         """End holds by one event; return those that it changed. Entry, state and balance move in one statement."""
@@ -179,6 +106,8 @@ class Ledger:
             event.value,
             [state.value for state in sources(event)],
             now_ms,
+            [end.conversation_id for end in ends],
+            [end.conversation_until_ms for end in ends],
         )
         return [
             Ended(row["hold_id"], row["number_id"], row["billed_micros"], row["epoch"], row["late"]) for row in rows
@@ -259,6 +188,18 @@ class LockedNumber:
         """Return the open windows: (user, window, end in ms)."""
         rows = await self._connection.fetch(queries()["windows_of"], self._number_id, now_ms)
         return [(row["user_id"], row["kind"], row["ends_at_ms"]) for row in rows]
+
+    async def conversations(self, now_ms: int) -> list[tuple[str, str, str]]:
+        """Return the open and pending conversations: (user, category, state as the wallet writes it)."""
+        rows = await self._connection.fetch(queries()["conversations_of"], self._number_id, now_ms)
+        return [
+            (
+                row["user_id"],
+                row["category"],
+                conversation_state(row["ends_at_ms"], row["hold_id"], paid=row["class"] == "paid"),
+            )
+            for row in rows
+        ]
 
 
 _columns = attrgetter(*(column.name for column in fields(NewHold)))  # in the order of record_holds' parameters

@@ -72,13 +72,12 @@ async def send(gate: Gate, call: Call) -> Reply:
 
 
 async def _price(gate: Gate, number: Number, message: Message) -> Priced:
-    tariff, month = gate.tariffs.at(number.regime, gate.clock.now_ms(), number.zone)
     category = None
     if message.kind is Kind.TEMPLATE:
         category = await gate.templates.category(number, message.template_name, message.template_language)
         if category is None:
             metrics.UNKNOWN_TEMPLATES.inc()
-    return price(message, template_category=category, tariff=tariff, currency=number.currency, month=month)
+    return price(message, template_category=category, tariff=gate.tariffs.at(number, gate.clock.now_ms()))
 
 
 async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
@@ -97,11 +96,11 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
             await _note_accepted(gate, reserved.hold_id, reply)
         else:
             outcome = "rejected"
-            await _give_back(gate, number, reserved)
+            await _give_back(gate, reserved)
     except NotSentError as error:
         outcome = "rejected"
         log.warning("hold %s: the upstream could not be reached: %s", hold_id, error)
-        await _give_back(gate, number, reserved)
+        await _give_back(gate, reserved)
         sentence = "WhatsApp could not be reached. The message was not sent and nothing was charged; try again."
         reply = error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
     except FateUnknownError as error:
@@ -128,9 +127,9 @@ async def _note_accepted(gate: Gate, hold_id: UUID, reply: Reply) -> None:
         log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
 
 
-async def _give_back(gate: Gate, number: Number, reserved: Reserved) -> None:
+async def _give_back(gate: Gate, reserved: Reserved) -> None:
     try:
-        await gate.funds.reject(number, reserved)
+        await gate.funds.reject(reserved)
     except UNAVAILABLE as error:
         log.warning("hold %s: not given back yet: %s", reserved.hold_id, error)
 

@@ -94,6 +94,6 @@ class Sweep:
                 *wanted,
             )
             if number_id in self._gate.directory.numbers:
-                await self._gate.funds.rebuild(self._gate.directory.numbers[number_id], stale_epoch=position.epoch)
+                await self._gate.rebuild(self._gate.directory.numbers[number_id], stale_epoch=position.epoch)
                 rebuilt += 1
         return rebuilt

@@ -27,6 +27,7 @@ MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5
 MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
+SCRIPTS = ("take", "close", "extend", "credit", "open", "converse")
 
 
 class WalletUnavailableError(Exception):
@@ -43,17 +44,25 @@ class Ask:
     offer: str
     block_at_micros: int
     cover: bool
+    shadow: bool
     now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the wallet said: whether it took the fare, by which term, and what is left."""
+    """What the wallet said: whether it took the fare, by which term, and what is left.
+
+    `overdrawn`: taken in shadow mode where it would have been refused. `rides`: the hold that opened the conversation
+    that the message rides.
+    """
 
     taken: bool
+    overdrawn: bool
     term: int
     available_micros: int
     evidence: str
+    paid: bool
+    rides: str
     epoch: int
 
 
@@ -80,9 +89,7 @@ class Wallet:
             retry=Retry(NoBackoff(), 1),
             health_check_interval=0,
         )
-        self._scripts = {
-            name: asset(f"lua/{name}.lua").read_text() for name in ("take", "close", "extend", "credit", "open")
-        }
+        self._scripts = {name: asset(f"lua/{name}.lua").read_text() for name in SCRIPTS}
         self._digests = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._scripts.items()
         }
@@ -143,6 +150,11 @@ class Wallet:
         for user in users:
             await _answer(self._redis.hdel(_key(number_id, f"user:{user}"), *names))
 
+    async def converse(self, number_id: str, user: str, *, category: str, opener: str, state: str, now_ms: int) -> None:
+        """Write what became of a conversation ("<end>:<paid>:<opener>"), or forget it ("")."""
+        arguments = [category, opener, state, str(KEEP_WINDOWS_MS), str(now_ms)]
+        await self._call("converse", [_key(number_id, f"user:{user}")], arguments)
+
     async def position(self, number_id: str) -> Position | None:
         """Return a wallet's money, None where the wallet is missing."""
         epoch, available, held = await _answer(
@@ -158,6 +170,7 @@ class Wallet:
         holds: Sequence[tuple[str, int, str | None]],
         pools: dict[str, int],
         windows: Iterable[tuple[str, str, int]],
+        conversations: Iterable[tuple[str, str, str]],
     ) -> None:
         """Write a wallet anew. While it is being written it is missing, so nobody takes from half of it."""
         wallet, open_holds = _key(number_id, "wallet"), _key(number_id, "holds")
@@ -170,6 +183,8 @@ class Wallet:
         rows = list(windows)
         for start in range(0, len(rows), REBUILD_CHUNK):
             await self.open_windows(number_id, rows[start : start + REBUILD_CHUNK])
+        for user, category, state in conversations:
+            await _answer(self._redis.hset(_key(number_id, f"user:{user}"), f"conv:{category}", state))
         fields = {
             "epoch": str(position.epoch),
             "available": str(position.available_micros),
@@ -197,8 +212,17 @@ class Wallet:
             if isinstance(answer, RedisError):
                 raise _unavailable(answer) if isinstance(answer, _AWAY) else answer
             epoch, *results = answer
-            for place, (outcome, term, available, evidence) in zip(places, results, strict=bool(epoch)):
-                decisions[place] = Decision(outcome == "taken", term - 1, int(available), evidence, int(epoch))
+            for place, (outcome, term, available, evidence, paid, rides) in zip(places, results, strict=bool(epoch)):
+                decisions[place] = Decision(
+                    taken=outcome != "refused",
+                    overdrawn=outcome == "overdrawn",
+                    term=term - 1,
+                    available_micros=int(available),
+                    evidence=evidence,
+                    paid=bool(paid),
+                    rides=rides,
+                    epoch=int(epoch),
+                )
         return decisions
 
     async def _call(self, script: str, keys: list[str], arguments: list[str]) -> Any:
@@ -214,9 +238,9 @@ def _key(number_id: str, name: str) -> str:
 
 def _group(asks: list[Ask]) -> list[list[int]]:
     """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
-    by_number: dict[tuple[str, int, bool], list[int]] = {}
+    by_number: dict[tuple[str, int, bool, bool], list[int]] = {}
     for place, ask in enumerate(asks):
-        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover), []).append(place)
+        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover, ask.shadow), []).append(place)
     return [
         places[start : start + MAX_SENDS_PER_CALL]
         for places in by_number.values()
@@ -227,7 +251,13 @@ def _group(asks: list[Ask]) -> list[list[int]]:
 def _take_arguments(asks: list[Ask]) -> tuple[list[str], list[str]]:
     first = asks[0]
     keys = [_key(first.number_id, "wallet"), _key(first.number_id, "holds")]
-    arguments = [str(first.now_ms), str(first.block_at_micros), "cover" if first.cover else "", str(KEEP_WINDOWS_MS)]
+    arguments = [
+        str(first.now_ms),
+        str(first.block_at_micros),
+        "cover" if first.cover else "",
+        "shadow" if first.shadow else "",
+        str(KEEP_WINDOWS_MS),
+    ]
     for ask in asks:
         keys.append(_key(ask.number_id, f"user:{ask.user}"))
         arguments += [ask.hold_id, ask.offer]

@@ -3,8 +3,8 @@
 from zoneinfo import ZoneInfo
 
 from farebox.admin.problems import ProblemError
-from farebox.core.tariff import Tariff
 from farebox.gate import Gate
+from farebox.tariffs import local_day
 
 
 def check_rate_card(gate: Gate, regime: str, currency: str, timezone: str) -> None:
@@ -13,22 +13,12 @@ def check_rate_card(gate: Gate, regime: str, currency: str, timezone: str) -> No
         raise ProblemError(
             422, f'regime: there is no tariff "{regime}"; use "auto" or the name of a tariff in the tariffs folder.'
         )
-    known = gate.tariffs.currencies(regime)
-    if currency in known:
+    tariff = gate.tariffs.of(regime, local_day(gate.clock.now_ms(), ZoneInfo(timezone)))
+    if currency in tariff.cards:
         return
-    tariff, _ = gate.tariffs.at(regime, gate.clock.now_ms(), ZoneInfo(timezone))
+    missing = f"rates/{tariff.cards_name}_{currency.lower()}_{tariff.effective_from}.csv"
     raise ProblemError(
         422,
-        f"currency: the tariff {tariff.name} has no rate card in {currency}; add {_missing_file(tariff, currency)} to "
-        f"the tariffs folder and name it under [cards] in {tariff.name}.toml, or use {' or '.join(sorted(known))}.",
+        f"currency: the tariff {tariff.name} has no rate card in {currency}; add {missing} to the tariffs folder, "
+        f"or use {' or '.join(sorted(tariff.cards))}.",
     )
-
-
-def _missing_file(tariff: Tariff, currency: str) -> str:
-    """Return what the rate card would be called beside its siblings, `rates/pmp_usd_2026-10-01.csv`."""
-    for other, card in tariff.cards.items():
-        for rate in card.values():
-            file = rate.source.rpartition(":")[0]
-            if f"_{other.lower()}_" in file:
-                return file.replace(f"_{other.lower()}_", f"_{currency.lower()}_")
-    return f"a rate card for {currency}"

@@ -5,10 +5,12 @@ from typing import Protocol
 
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event
 from farebox.core.message import Kind, Message
-from farebox.core.tariff import Offer, Tariff, UnpricedError
+from farebox.core.tariff import InForce, Offer, UnpricedError
 from farebox.core.webhook import Status
 
 TEMPLATE_CATEGORIES = frozenset({"marketing", "utility", "authentication"})
+# What webhooks call categories, in the words of the rate cards. Conversation-based pricing before 2023-06 knew two.
+CARD_CATEGORIES = {"marketing_lite": "marketing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +22,27 @@ class Priced:
     note: str | None
 
 
-def price(message: Message, *, template_category: str | None, tariff: Tariff, currency: str, month: str) -> Priced:
+def price(message: Message, *, template_category: str | None, tariff: InForce) -> Priced:
     """Return the offer for a message.
 
     A template whose category is not known is reserved at the dearest category of its market: the webhook corrects.
-    Raises UnpricedError where the tariff has no card in the currency.
+    Raises UnpricedError where the tariff has no rate.
     """
-    market = tariff.markets.of(message.user)
+    market = tariff.market_of(message.user)
     note = None
     match message.kind:
         case Kind.TEMPLATE if template_category in TEMPLATE_CATEGORIES:
             kind = category = template_category
         case Kind.TEMPLATE:
-            kind = category = tariff.dearest_category(currency, market)
+            kind = category = tariff.dearest_category(market)
             note = f"the template is not in the registry: reserved at the dearest category, {category}"
         case Kind.DIRECT:
             kind, category = f"direct_{message.category}", message.category
         case _:
             kind = category = message.kind.value
-    offer = tariff.offer(kind=kind, category=category, market=market, currency=currency, month=month)
+    offer = tariff.offer(kind=kind, category=category, market=market)
     ttl_ms = AUTHENTICATION_TTL_MS if category == "authentication" and note is None else TTL_MS
-    return Priced(offer, ttl_ms, note)
+    return Priced(offer, ttl_ms, "; ".join(filter(None, (note, tariff.note))) or None)
 
 
 class HoldFacts(Protocol):
@@ -66,9 +68,11 @@ class Verdict:
     event: Event | None
     billed_micros: int
     drift: str | None = None  # where WhatsApp's view differs from ours, both in one line
+    unknown: bool = False  # the webhook used a category or type that no rule here knows
+    conversation: str | None = None  # the category of the conversation that the delivery belongs to
 
 
-def verdict(status: Status, hold: HoldFacts, *, tariff: Tariff, currency: str) -> Verdict | None:
+def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | None:
     """Return what a status means for its hold, None where it means nothing (sent, an unknown status).
 
     The category and type of the webhook win over our own classification. `tariff` is the one in force at delivery.
@@ -79,22 +83,25 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: Tariff, currency: str) -
         return None
     if status.pricing is None:
         return Verdict(None, 0)
+    category = card_category(status.pricing.category)
+    conversation = (category or hold.category) if status.conversation_id else None
     if status.pricing.free:
-        drift = f"reserved as paid {hold.category}, delivered as {status.pricing.type}" if hold.fare_micros else None
-        return Verdict(Event.DELIVER, 0, drift)
-    category = _card_category(status.pricing.category) or hold.category
-    market = tariff.markets.of(status.users[0]) if status.users else hold.market
+        seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
+        return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
+    market = tariff.market_of(status.users[0]) if status.users else hold.market
     try:
-        billed_micros = tariff.rate(currency, market, category).micros
+        billed_micros = tariff.charge_micros(market, category or hold.category)
     except UnpricedError:
         # A category or market that Meta added since this card: what was reserved is the best price we have.
-        return Verdict(Event.DELIVER, hold.fare_micros, f"no rate for {status.pricing.category} in {market}")
+        unpriced = f"no rate for {status.pricing.category} in {market}"
+        return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
     drift = None
     if (category, market, billed_micros) != (hold.category, hold.market, hold.fare_micros):
         drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
-    return Verdict(Event.DELIVER, billed_micros, drift)
+    unknown = not status.pricing.known
+    return Verdict(Event.DELIVER, billed_micros, drift, unknown=unknown, conversation=conversation)
 
 
-def _card_category(category: str) -> str:
+def card_category(category: str) -> str:
     """Return the rate card's column for a webhook's pricing category."""
-    return {"marketing_lite": "marketing"}.get(category, category.removeprefix("group_"))
+    return CARD_CATEGORIES.get(category, category.removeprefix("group_"))

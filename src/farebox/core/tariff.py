@@ -1,4 +1,4 @@
-"""A tariff: the terms on which messages travel from a date on, and the rates that go with them.
+"""A tariff: the terms on which messages travel from a date on, and the rate cards that go with them.
 
 Rules and rates are data (`config/tariffs/`); this module only reads them out. An offer is the tariff's answer for one
 message: an ordered list of terms, of which the wallet takes the first that holds, and the fare with it, in one step.
@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
 from farebox.core.market import Markets
+from farebox.core.markup import NO_MARKUP, Markup
 
 HOUR_MS = 3_600_000
+MAX_OFFERS = 10_000  # kinds x markets x a few currencies, months and mark-ups; a bound, not a tuning knob
 
 
 class Class(StrEnum):
@@ -27,6 +30,7 @@ class When(StrEnum):
 
     ALWAYS = "always"
     POOL = "pool"
+    CONVERSATION = "conversation"  # one of these categories is open or pending: the message rides it
     FREE_ENTRY_POINT = "free_entry_point"
     FREE_ENTRY_POINT_OFFERED = "free_entry_point_offered"
 
@@ -37,14 +41,20 @@ CUSTOMER_SERVICE = "csw"
 FREE_ENTRY_POINT = "fep"
 FREE_ENTRY_POINT_OFFER = "fep_offer"
 
+OPENS_FREE_ENTRY_POINT = "free_entry_point"  # what a term says it opens, if it is no conversation
+
 
 @dataclass(frozen=True, slots=True)
 class TermRule:
     """One line of a tariff's term table."""
 
     when: When
-    message_class: Class
+    message_class: Class | None  # None: as the conversation that it rides
     rate: str | None
+    or_rate: str | None  # where the card has no such rate
+    of: tuple[str, ...]  # the conversations that it may ride
+    within_window: bool  # holds only while the customer service window is open
+    opens: str | None  # the conversation, or the free entry point, that the message opens
     why: str
 
 
@@ -54,6 +64,16 @@ class Rate:
 
     micros: int
     source: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A rate card in one currency, and the markets of its day."""
+
+    currency: str
+    valid_from: date
+    rates: Mapping[tuple[str, str], Rate]
+    markets: Markets
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +100,7 @@ class Offer:
     def always_free(self) -> bool:
         """Tell whether the message is free whatever state the number is in."""
         first = self.terms[0].rule
-        return first.when is When.ALWAYS and first.message_class is Class.FREE
+        return first.when is When.ALWAYS and first.message_class is Class.FREE and not first.within_window
 
 
 class UnpricedError(LookupError):
@@ -89,48 +109,51 @@ class UnpricedError(LookupError):
 
 @dataclass(frozen=True)
 class Tariff:
-    """A regime and its rates. Built by `farebox.tariffs` from files that were checked there."""
+    """A regime and its rate cards. Built by `farebox.tariffs` from files that were checked there."""
 
     name: str
     effective_from: date
+    conversations: bool  # charged by conversation, not by message
     customer_service_ms: int
     free_entry_point_ms: int
     free_entry_point_answer_ms: int
+    conversation_ms: int
     pool_name: str
     pool_size: int
     rules: Mapping[str, tuple[TermRule, ...]]
-    cards: Mapping[str, Mapping[tuple[str, str], Rate]]  # currency -> (market, category) -> rate
-    markets: Markets
-    _offers: dict[tuple[str, str, str, str], Offer] = field(default_factory=dict)
+    cards_name: str  # the first word of its cards' files
+    cards: Mapping[str, tuple[Card, ...]]  # currency -> cards, the latest first
+    card_changes: tuple[date, ...]  # when Meta changed its rates, the latest first
+    _offers: dict[tuple[object, ...], Offer] = field(default_factory=dict)
 
-    def rate(self, currency: str, market: str, category: str) -> Rate:
-        """Return the rate of a category in a market; raises UnpricedError where the card is silent."""
-        card = self.cards.get(currency)
-        if card is None:
+    @property
+    def conversation_categories(self) -> frozenset[str]:
+        """The kinds of conversation that messages open here."""
+        opened = {rule.opens for rules in self.rules.values() for rule in rules if rule.opens is not None}
+        return frozenset(opened - {OPENS_FREE_ENTRY_POINT})
+
+    def card(self, currency: str, day: date) -> Card:
+        """Return the card in force on a day: the latest that has begun, else the first; UnpricedError without one."""
+        cards = self.cards.get(currency)
+        if not cards:
             raise UnpricedError(f"tariff {self.name} has no rate card in {currency}")
-        rate = card.get((market, category))
-        if rate is None:
-            raise UnpricedError(f"tariff {self.name} has no {category} rate for {market} in {currency}")
-        return rate
+        return next((card for card in cards if card.valid_from <= day), cards[-1])
 
-    def dearest_category(self, currency: str, market: str) -> str:
-        """Return the template category that costs most in a market: what an unknown template is reserved at."""
-        return max(
-            ("utility", "authentication", "marketing"),
-            key=lambda category: self.rate(currency, market, category).micros,
-        )
+    def pool(self, month: str) -> str:
+        """Return the name of a month's pool."""
+        return f"{self.pool_name}:{month}"
 
-    def offer(self, *, kind: str, category: str, market: str, currency: str, month: str) -> Offer:
+    def offer(self, card: Card, *, kind: str, category: str, market: str, month: str, markup: Markup) -> Offer:
         """Return the terms of a message of this kind ("service", "utility", "direct_utility", ...).
 
         `month` ("2026-11", in the number's time zone) names the pool that a free unit is taken from. Offers are few
         (kinds x markets), so each is built once.
         """
-        key = (kind, market, currency, month)
+        key = (kind, market, month, card.currency, card.valid_from, markup)
         known = self._offers.get(key)
         if known is not None:
             return known
-        terms = tuple(self._term(rule, market, currency, month) for rule in self.rules[kind])
+        terms = tuple(self._term(rule, card, market, month, markup) for rule in self.rules[kind])
         wire = json.dumps([self._wire(term) for term in terms], separators=(",", ":"))
         offer = Offer(self.name, category, market, terms, wire)
         if len(self._offers) >= MAX_OFFERS:
@@ -138,33 +161,98 @@ class Tariff:
         self._offers[key] = offer
         return offer
 
-    def pool(self, month: str) -> str:
-        """Return the name of a month's pool."""
-        return f"{self.pool_name}:{month}"
-
-    def _term(self, rule: TermRule, market: str, currency: str, month: str) -> Term:
+    def _term(self, rule: TermRule, card: Card, market: str, month: str, markup: Markup) -> Term:
         pool = self.pool(month) if rule.when is When.POOL else None
         if rule.rate is None:
             return Term(rule, 0, "", pool)
-        rate = self.rate(currency, market, rule.rate)
-        return Term(rule, rate.micros, rate.source, pool)
+        rate = rate_of(card, market, rule.rate, rule.or_rate)
+        return Term(rule, markup.fare_micros(rate.micros), rate.source, pool)
 
-    def _wire(self, term: Term) -> list[str | int]:
-        """Write a term for take.lua: condition, fare, paid, then the condition's own two arguments."""
-        paid = int(term.rule.message_class is Class.PAID)
-        condition: str
-        arguments: list[str | int]
-        match term.rule.when:
-            case When.ALWAYS:
-                condition, arguments = "always", []
+    def _wire(self, term: Term) -> dict[str, Any]:
+        """Write a term for take.lua: what it asks, what it costs, what it opens. What is not said is not so."""
+        rule = term.rule
+        wire: dict[str, Any] = {"when": rule.when.value, "fare": str(term.fare_micros)}
+        if rule.message_class is Class.PAID:
+            wire["paid"] = True
+        if rule.within_window:
+            wire["within"] = CUSTOMER_SERVICE
+        match rule.when:
             case When.POOL:
-                condition, arguments = "pool", [term.pool or "", self.pool_size]
+                wire |= {"pool": term.pool, "size": self.pool_size}
+            case When.CONVERSATION:
+                wire["of"] = rule.of
             case When.FREE_ENTRY_POINT:
-                condition, arguments = "window", [FREE_ENTRY_POINT]
+                wire |= {"when": "window", "window": FREE_ENTRY_POINT}
             case When.FREE_ENTRY_POINT_OFFERED:
-                condition = "opening"
-                arguments = [FREE_ENTRY_POINT_OFFER, FREE_ENTRY_POINT, self.free_entry_point_ms]
-        return [condition, str(term.fare_micros), paid, *arguments]
+                wire |= {"when": "window", "window": FREE_ENTRY_POINT_OFFER}
+        if rule.opens == OPENS_FREE_ENTRY_POINT:
+            wire |= {"opens_window": FREE_ENTRY_POINT, "for_ms": self.free_entry_point_ms}
+        elif rule.opens is not None:
+            wire["opens"] = rule.opens
+        return wire
 
 
-MAX_OFFERS = 10_000  # 8 kinds x 47 markets x a few currencies and months; a bound, not a tuning knob
+def rate_of(card: Card, market: str, category: str, or_category: str | None = None) -> Rate:
+    """Return a category's rate in a market; raises UnpricedError where the card is silent. Blank is not zero."""
+    rate = card.rates.get((market, category))
+    if rate is None and or_category is not None:
+        rate = card.rates.get((market, or_category))
+    if rate is None:
+        raise UnpricedError(f"the card in {card.currency} of {card.valid_from} has no {category} rate for {market}")
+    return rate
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A tariff on a day, for a number: what prices its messages now."""
+
+    tariff: Tariff
+    card: Card
+    day: date
+    markup: Markup = NO_MARKUP
+
+    @property
+    def month(self) -> str:
+        """The month that free units are counted in: "2026-11"."""
+        return f"{self.day.year:04d}-{self.day.month:02d}"
+
+    @property
+    def note(self) -> str | None:
+        """What an operator should know about the card: that it is not the one of the day."""
+        if self.card.valid_from > self.day:
+            return f"no rate card of {self.day} is known: priced by the first one, of {self.card.valid_from}"
+        changed = next((change for change in self.tariff.card_changes if change <= self.day), None)
+        if changed is not None and changed > self.card.valid_from:
+            return f"no rate card of {changed} is known: priced by the one before, of {self.card.valid_from}"
+        return None
+
+    def market_of(self, user: str) -> str:
+        """Return the market of a recipient, as the card of the day cuts the world."""
+        return self.card.markets.of(user)
+
+    def rate(self, market: str, category: str) -> Rate:
+        """Return Meta's own rate; raises UnpricedError."""
+        return rate_of(self.card, market, category)
+
+    def dearest_category(self, market: str) -> str:
+        """Return the template category that costs most in a market: what an unknown template is reserved at."""
+        return max(
+            ("utility", "authentication", "marketing"),
+            key=lambda category: self.rate(market, category).micros,
+        )
+
+    def offer(self, *, kind: str, category: str, market: str) -> Offer:
+        """Return the terms of a message."""
+        return self.tariff.offer(
+            self.card, kind=kind, category=category, market=market, month=self.month, markup=self.markup
+        )
+
+    def charge_micros(self, market: str, category: str) -> int:
+        """Return what a delivery of a category costs that WhatsApp calls regular; raises UnpricedError.
+
+        The tariff's own term for that category says which column of the card counts, and which one stands in for it.
+        """
+        terms = (rule for rules in self.tariff.rules.values() for rule in rules if rule.rate is not None)
+        rule = next((rule for rule in terms if category in (rule.rate, rule.opens)), None)
+        rate = rate_of(self.card, market, rule.rate or category, rule.or_rate) if rule else self.rate(market, category)
+        return self.markup.fare_micros(rate.micros)

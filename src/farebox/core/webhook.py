@@ -14,6 +14,8 @@ from typing import Any
 
 from farebox.core.message import CORRELATION, normalise_user, storable
 
+# "" is conversation-based pricing, which has no type.
+KNOWN_TYPES = frozenset({"", "regular", "free_customer_service", "free_entry_point", "free_group_customer_service"})
 SIGNATURE_HEADER = "X-Hub-Signature-256"
 
 
@@ -32,7 +34,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """What WhatsApp says a delivery costs: a type and a category, never an amount."""
+    """What WhatsApp says a delivery costs: a type and a category, never an amount (but for max-price bids)."""
 
     type: str
     category: str
@@ -42,6 +44,16 @@ class Pricing:
     def free(self) -> bool:
         """Tell whether the delivery is free: by its type, and by `billable` (announced as deprecated) without one."""
         return self.type.startswith("free_") if self.type else not self.billable
+
+    @property
+    def free_entry_point(self) -> bool:
+        """Tell whether the message travels in a free entry point window: the first such status is what proves one."""
+        return self.type == "free_entry_point" or self.category == "referral_conversion"
+
+    @property
+    def known(self) -> bool:
+        """Tell whether the type is one that this code knows. Meta adds values without notice."""
+        return self.type in KNOWN_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +66,9 @@ class Status:
     at_ms: int
     reference: str  # the correlation field, where the send carried one
     pricing: Pricing | None
-    free_entry_point_until_ms: int | None  # None: the webhook names no end
+    conversation_until_ms: int | None  # None: the webhook names no end
     error_code: int | None
+    conversation_id: str = ""  # of conversation-based pricing: shared by all messages of one conversation
 
     @property
     def delivered(self) -> bool:
@@ -185,8 +198,9 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
             at_ms=_seconds(status.get("timestamp")) or 0,
             reference=_text(status.get(CORRELATION)),
             pricing=price,
-            free_entry_point_until_ms=_seconds(conversation.get("expiration_timestamp")),
+            conversation_until_ms=_seconds(conversation.get("expiration_timestamp")),
             error_code=code if isinstance(code, int) else None,
+            conversation_id=_text(conversation.get("id")) if pricing.get("pricing_model") == "CBP" else "",
         )
 
 

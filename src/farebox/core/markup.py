@@ -1,0 +1,33 @@
+"""What an account adds to Meta's rate: a percentage, a fixed amount a message, and tax on the whole.
+
+The hold carries all of it, and the bill is made by the same function, so that what is settled is what was set aside.
+Each step rounds half up to a micro-unit: to the rate the percentage, to the sum the tax.
+"""
+
+from dataclasses import dataclass
+
+PPM = 1_000_000  # parts per million: 4 % is 40,000, so that a percentage with four decimals is an integer
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """An account's own price terms."""
+
+    percent_ppm: int = 0
+    fixed_micros: int = 0
+    tax_ppm: int = 0
+
+    def fare_micros(self, rate_micros: int) -> int:
+        """Return the fare for a rate. What costs nothing at Meta costs nothing here."""
+        if rate_micros == 0:
+            return 0
+        net_micros = _share(rate_micros, PPM + self.percent_ppm) + self.fixed_micros
+        return _share(net_micros, PPM + self.tax_ppm)
+
+
+def _share(micros: int, ppm: int) -> int:
+    """Multiply by parts per million, half a micro-unit rounded up."""
+    return (micros * ppm + PPM // 2) // PPM
+
+
+NO_MARKUP = Markup()

@@ -1,0 +1,118 @@
+"""What goes into the ledger and comes out of it, as values."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from farebox.core.hold import OPEN, State
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    """A hold to be recorded, with everything that will explain it."""
+
+    hold_id: UUID
+    number_id: str
+    epoch: int
+    message_class: str
+    fare_micros: int
+    regime: str
+    category: str
+    market: str
+    why: str
+    rate_source: str
+    state_evidence: str
+    pool: str | None
+    recipient: str
+    template: str | None
+    note: str | None
+    client_reference: str | None
+    created_ms: int
+    expires_ms: int
+    opens: str | None
+    rides: UUID | None
+    overdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHold:
+    """What a status handler needs to know of a hold."""
+
+    hold_id: UUID
+    number_id: str
+    state: State
+    message_class: str
+    fare_micros: int
+    category: str
+    market: str
+    wamid: str | None
+    pool: str | None
+    delivered: bool
+    in_free_entry_point: bool
+    recipient: str
+    opens: str | None
+
+    @property
+    def open(self) -> bool:
+        """Tell whether the fare is still set aside."""
+        return self.state in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A hold that is to end, and what it is billed."""
+
+    hold_id: UUID
+    number_id: str
+    billed_micros: int
+    webhook: dict[str, Any] | None = None
+    wamid: str | None = None
+    conversation_id: str | None = None
+    conversation_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A hold that this call ended, and the number's epoch at that moment."""
+
+    hold_id: UUID
+    number_id: str
+    billed_micros: int
+    epoch: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a wallet must hold."""
+
+    balance_micros: int
+    held_micros: int
+    holds: list[tuple[str, int, str | None]]
+    pools: dict[str, int]
+
+
+def known_hold(row: asyncpg.Record) -> KnownHold:
+    """Read a hold as `holds_by_reference` and `next_rider` return it."""
+    return KnownHold(
+        hold_id=row["hold_id"],
+        number_id=row["number_id"],
+        state=State(row["state"]),
+        message_class=row["class"],
+        fare_micros=row["fare_micros"],
+        category=row["category"],
+        market=row["market"],
+        wamid=row["wamid"],
+        pool=row["pool"],
+        delivered=row["delivered"],
+        in_free_entry_point=row["in_free_entry_point"],
+        recipient=row["recipient"],
+        opens=row["opens"],
+    )
+
+
+def conversation_state(ends_at_ms: int, opener: UUID, *, paid: bool) -> str:
+    """Write a conversation as the wallet keeps it; 0 is pending (see take.lua)."""
+    return f"{ends_at_ms}:{int(paid)}:{opener}"
