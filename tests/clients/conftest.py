@@ -1,0 +1,17 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.test_utils import RawTestServer
+from bare_upstream import BareUpstream
+
+from harness import World
+
+
+@pytest.fixture
+async def upstream(world: World) -> AsyncIterator[BareUpstream]:
+    """The gateway of `world` with a bare upstream behind it instead of the simulator."""
+    bare = BareUpstream()
+    async with RawTestServer(bare.handle) as server:
+        bare.url = str(server.make_url("")).rstrip("/")
+        world.gate.upstream.base_url = bare.url
+        yield bare
