@@ -1,15 +1,17 @@
-"""Meta's pricing regions: which market a recipient belongs to on a date.
+"""Meta's pricing regions: which market a country belongs to on a date.
 
-A phone number belongs to the market of its longest known prefix, a business-scoped user id ("US.1349...") to that of
-the country it starts with. What no row names is "Other", as on Meta's rate cards.
+A recipient belongs to the market of its country, and a country that no row names to "Other", as on Meta's rate cards.
+Not by the longest prefix of Meta's table of calling codes: that table has +1 for the United States and Canada alone,
+and by prefix every Caribbean island behind +1 would be priced as North America, where Meta prices it as "Other".
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
+from farebox.core.recipient import country_of
+
 OTHER = "Other"
-LONGEST_PREFIX = 7  # of E.164: a country code and an area code
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class MarketRow:
 
     market: str
     country: str
-    prefixes: tuple[str, ...]
+    prefixes: tuple[str, ...]  # as Meta prints them, to be compared with; nothing is priced by them
     valid_from: date
     valid_to: date | None
 
@@ -28,23 +30,17 @@ class MarketRow:
 
 
 class Markets:
-    """The rows that are in force on one date, by prefix and by country."""
+    """The markets of all countries on one date."""
+
+    __slots__ = ("_by_country",)
 
     def __init__(self, rows: Iterable[MarketRow], day: date) -> None:
-        self._by_prefix: dict[str, str] = {}
-        self._by_country: dict[str, str] = {}
-        for row in rows:
-            if row.on(day):
-                self._by_prefix.update(dict.fromkeys(row.prefixes, row.market))
-                if row.country:
-                    self._by_country[row.country] = row.market
+        self._by_country = {row.country: row.market for row in rows if row.country and row.on(day)}
+
+    def of_country(self, country: str) -> str:
+        """Return the market of an ISO 3166 country."""
+        return self._by_country.get(country, OTHER)
 
     def of(self, user: str) -> str:
         """Return the market of a recipient: digits of a phone number, or a business-scoped user id."""
-        if user[:2].isalpha():
-            return self._by_country.get(user[:2].upper(), OTHER)
-        for length in range(min(LONGEST_PREFIX, len(user)), 0, -1):
-            market = self._by_prefix.get(user[:length])
-            if market is not None:
-                return market
-        return OTHER
+        return self._by_country.get(country_of(user), OTHER)
