@@ -28,9 +28,9 @@ RETURNING hold_id;
 WITH locked AS (
     SELECT hold_id FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
 )
-UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid),
+UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid), recipient = coalesce(asked.wa_id, hold.recipient),
                 state = CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END
-FROM unnest($1::uuid[], $2::text[]) AS asked (hold_id, wamid) JOIN locked USING (hold_id)
+FROM unnest($1::uuid[], $2::text[], $5::text[]) AS asked (hold_id, wamid, wa_id) JOIN locked USING (hold_id)
 WHERE hold.hold_id = asked.hold_id;
 
 -- holds_by_reference --

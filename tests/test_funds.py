@@ -169,8 +169,8 @@ async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_ot
     holds = {hold.hold_id: hold for hold in await gate.ledger.find_holds(ids, [])}
     for _ in range(5):
         await asyncio.gather(
-            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted"),
-            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted"),
+            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted", None),
+            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted", None),
         )
     ways = (ids, ids[::-1], ids[::2] + ids[1::2])
     ended = await asyncio.gather(

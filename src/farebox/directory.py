@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import asyncpg
 
 from farebox.core.markup import Markup
+from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
 from farebox.ledger import Ledger
 
@@ -43,6 +44,7 @@ class Number:
     block_at_micros: int
     low_balance_at_micros: int | None
     markup: Markup
+    recipients: Recipients  # how a recipient without a plus is read: by the business's own country
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _number(row: asyncpg.Record) -> Number:
         block_at_micros=row["block_at_micros"],
         low_balance_at_micros=row["low_balance_at_micros"],
         markup=Markup(row["markup_ppm"], row["markup_fixed_micros"], row["tax_ppm"]),
+        recipients=Recipients.of_business(row["display_phone_number"]),
     )
 
 

@@ -145,9 +145,9 @@ class Funds:
             f"the wallet of number {number.number_id} changed {MAX_TRIES} times while a send tried"
         )
 
-    async def accept(self, hold_id: UUID, wamid: str | None) -> None:
-        """Note that the upstream took the message of a hold."""
-        await self._ledger.accept(hold_id, wamid)
+    async def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> None:
+        """Note that the upstream took the message of a hold, and whom it took it for."""
+        await self._ledger.accept(hold_id, wamid, wa_id)
 
     async def resolve(self, event: Event, resolutions: Sequence[Resolution]) -> list[Ended]:
         """End holds by one event, each charged what it is billed; return those that this call ended.

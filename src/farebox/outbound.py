@@ -7,6 +7,7 @@ fate is unknown is never sent again by us.
 import json
 import logging
 import time
+from typing import Any
 from uuid import UUID
 
 from farebox import metrics
@@ -44,7 +45,7 @@ async def send(gate: Gate, call: Call) -> Reply:
     number = call.number
     assert number is not None, "a send without a number was denied"
     try:
-        message = parse_message(call.request.body)
+        message = parse_message(call.request.body, number.recipients)
     except BadMessageError as error:
         return _bad_request(call.route.dialect, str(error))
     if message.kind is Kind.NOT_A_MESSAGE or number.mode == "off":
@@ -121,8 +122,9 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
 
 async def _note_accepted(gate: Gate, hold_id: UUID, reply: Reply) -> None:
     """Record the wamid. If the ledger is away the message is out all the same: a status webhook brings the hold id."""
+    wamid, wa_id = _ids(reply.body)
     try:
-        await gate.funds.accept(hold_id, _wamid(reply.body))
+        await gate.funds.accept(hold_id, wamid, wa_id)
     except UNAVAILABLE as error:
         log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
 
@@ -165,10 +167,19 @@ def _bad_request(dialect: Dialect, sentence: str) -> Reply:
     return error_reply(dialect, status=400, code=CODE_PARAMETER, sentence=sentence)
 
 
-def _wamid(body: bytes) -> str | None:
-    """Return the message id of the upstream's answer, None where it has none that we can read."""
+def _ids(body: bytes) -> tuple[str | None, str | None]:
+    """Return the message id of the upstream's answer, and the recipient as WhatsApp names it."""
     try:
-        wamid = json.loads(body)["messages"][0]["id"]
-    except (ValueError, LookupError, TypeError):
+        answer = json.loads(body)
+    except ValueError:
+        return None, None
+    return _text(answer, "messages", "id"), _text(answer, "contacts", "wa_id")
+
+
+def _text(answer: Any, of: str, name: str) -> str | None:
+    """Return a text of the first element of a list, whatever else an answer may look like."""
+    try:
+        value = answer[of][0][name]
+    except (LookupError, TypeError):
         return None
-    return storable(wamid) if isinstance(wamid, str) else None
+    return storable(value) if isinstance(value, str) and value else None

@@ -8,7 +8,7 @@ from farebox.assets import asset
 from farebox.core.fare import price, verdict
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event, State
 from farebox.core.markup import NO_MARKUP, Markup
-from farebox.core.message import Kind, Message
+from farebox.core.message import ANYWHERE, Kind, Message
 from farebox.core.reply import Dialect
 from farebox.core.tariff import Class, InForce, UnpricedError, When
 from farebox.core.webhook import Pricing, Status
@@ -40,6 +40,7 @@ def number(regime: str = "auto", currency: str = "USD", zone: str = "UTC", marku
         block_at_micros=0,
         low_balance_at_micros=None,
         markup=markup,
+        recipients=ANYWHERE,
     )
 
 

@@ -5,15 +5,15 @@ Source of the fields: Meta, "Messages API" (developers.facebook.com, business-me
 """
 
 import json
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from farebox.core.recipient import UNKNOWN, RecipientError, Recipients
+
 CORRELATION = "biz_opaque_callback_data"  # a field of the send that its status webhooks bring back
 MAX_NAME = 512  # Meta's limit on a template's name; languages are shorter still
-_NOT_DIGITS = re.compile(r"\D", re.ASCII)
-_USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}")
+ANYWHERE = Recipients(UNKNOWN)  # of a business number whose country is not known: every number is international
 
 
 class Kind(StrEnum):
@@ -43,8 +43,8 @@ class Message:
     has_correlation: bool = False  # the client uses the correlation field itself: its value is left alone
 
 
-def parse_message(body: bytes) -> Message:
-    """Read a send; raises BadMessageError.
+def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
+    """Read a send of a business number, which says how recipients without a plus are read; raises BadMessageError.
 
     A duplicated key is refused: two parsers may disagree on which one counts, and one of the two decides the price.
     """
@@ -67,7 +67,7 @@ def parse_message(body: bytes) -> Message:
     reference = fields.get(CORRELATION)
     common = Message(
         Kind.SERVICE,
-        user=_user(fields),
+        user=_user(fields, recipients),
         client_reference=storable(reference) if isinstance(reference, str) else "",
         has_correlation=CORRELATION in fields,
     )
@@ -95,11 +95,6 @@ def with_correlation(body: bytes, hold_id: str) -> bytes:
     return inside + comma + b'"' + CORRELATION.encode() + b'":"' + hold_id.encode() + b'"}'
 
 
-def normalise_user(text: str) -> str:
-    """Return a recipient as the wallet names it: a business-scoped user id as it is, else the digits."""
-    return text if _USER_ID.fullmatch(text) else _NOT_DIGITS.sub("", text)
-
-
 def storable(text: str) -> str:
     """Return a text that PostgreSQL can store: no NUL, no half surrogate (JSON can carry both), and not without end.
 
@@ -110,17 +105,19 @@ def storable(text: str) -> str:
     return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _user(fields: dict[str, Any]) -> str:
-    """Return the recipient. Meta takes `to` where both are given."""
+def _user(fields: dict[str, Any], recipients: Recipients) -> str:
+    """Return the recipient as WhatsApp names it. Meta takes `to` where both are given."""
     for name in ("to", "recipient"):
         value = fields.get(name)
         if value is None:
             continue
         # Some clients send the number as a JSON number, and Meta takes it.
-        user = normalise_user(str(value)) if isinstance(value, str | int) else ""
-        if not user:
+        if not isinstance(value, str | int) or isinstance(value, bool):
             raise BadMessageError(f"{name} must be a phone number or a user id")
-        return user[:MAX_NAME]
+        try:
+            return recipients.resolve(str(value)).user
+        except RecipientError as error:
+            raise BadMessageError(f"{name}: {error}") from None
     raise BadMessageError("to is missing: the phone number of the recipient")
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from farebox.core.message import CORRELATION, normalise_user, storable
+from farebox.core.message import CORRELATION, storable
+from farebox.core.recipient import USER_ID
 
 # "" is conversation-based pricing, which has no type.
 KNOWN_TYPES = frozenset({"", "regular", "free_customer_service", "free_entry_point", "free_group_customer_service"})
@@ -218,7 +219,9 @@ def _templates(waba_id: str, field: str, value: dict[str, Any]) -> Iterator[Temp
 
 
 def _users(fields: dict[str, Any], *names: str) -> tuple[str, ...]:
-    return tuple(user for name in names if (user := normalise_user(_text(fields.get(name)))))
+    """Return who is meant: WhatsApp writes digits, or a business-scoped user id, and both are names here."""
+    texts = (_text(fields.get(name)) for name in names)
+    return tuple(text for text in texts if (text.isascii() and text.isdigit()) or USER_ID.fullmatch(text))
 
 
 def _seconds(value: object) -> int | None:
