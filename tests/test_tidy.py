@@ -22,7 +22,7 @@ LEVELS = [
     {"funds", "access", "templates", "reconcile"},
     {"gate"},
     {"outbound", "passthrough"},
-    {"bookkeeping"},
+    {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},
     {"app", "supervisor"},
