@@ -278,43 +278,48 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 -- A number without its secrets: only whether they are set.
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       webhook_secret IS NOT NULL AS webhook_secret_set,
        app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       webhook_secret IS NOT NULL AS webhook_secret_set,
        app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
--- Creates a number with its balance, or changes the columns that $17 names. Returns nothing where the currency would
+-- Creates a number with its balance, or changes the columns that $18 names. Returns nothing where the currency would
 -- change although amounts in the old one exist.
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, to_timestamp($16::bigint / 1000.0))
+                        webhook_secret, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+            to_timestamp($17::bigint / 1000.0))
     ON CONFLICT (number_id) DO UPDATE
-    SET account_id = CASE WHEN 'account_id' = ANY ($17::text[]) THEN excluded.account_id ELSE number.account_id END,
-        display_phone_number = CASE WHEN 'display_phone_number' = ANY ($17::text[]) THEN excluded.display_phone_number
+    SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
+        display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
                                     ELSE number.display_phone_number END,
-        waba_id = CASE WHEN 'waba_id' = ANY ($17::text[]) THEN excluded.waba_id ELSE number.waba_id END,
-        timezone = CASE WHEN 'timezone' = ANY ($17::text[]) THEN excluded.timezone ELSE number.timezone END,
-        currency = CASE WHEN 'currency' = ANY ($17::text[]) THEN excluded.currency ELSE number.currency END,
-        dialect = CASE WHEN 'dialect' = ANY ($17::text[]) THEN excluded.dialect ELSE number.dialect END,
-        regime = CASE WHEN 'regime' = ANY ($17::text[]) THEN excluded.regime ELSE number.regime END,
-        upstream_token = CASE WHEN 'upstream_token' = ANY ($17::text[]) THEN excluded.upstream_token
+        waba_id = CASE WHEN 'waba_id' = ANY ($18::text[]) THEN excluded.waba_id ELSE number.waba_id END,
+        timezone = CASE WHEN 'timezone' = ANY ($18::text[]) THEN excluded.timezone ELSE number.timezone END,
+        currency = CASE WHEN 'currency' = ANY ($18::text[]) THEN excluded.currency ELSE number.currency END,
+        dialect = CASE WHEN 'dialect' = ANY ($18::text[]) THEN excluded.dialect ELSE number.dialect END,
+        regime = CASE WHEN 'regime' = ANY ($18::text[]) THEN excluded.regime ELSE number.regime END,
+        upstream_token = CASE WHEN 'upstream_token' = ANY ($18::text[]) THEN excluded.upstream_token
                               ELSE number.upstream_token END,
-        app_secret = CASE WHEN 'app_secret' = ANY ($17::text[]) THEN excluded.app_secret ELSE number.app_secret END,
-        app_url = CASE WHEN 'app_url' = ANY ($17::text[]) THEN excluded.app_url ELSE number.app_url END,
-        mode = CASE WHEN 'mode' = ANY ($17::text[]) THEN excluded.mode ELSE number.mode END,
-        funds_rule = CASE WHEN 'funds_rule' = ANY ($17::text[]) THEN excluded.funds_rule ELSE number.funds_rule END,
-        block_at_micros = CASE WHEN 'block_at' = ANY ($17::text[]) THEN excluded.block_at_micros
+        app_secret = CASE WHEN 'app_secret' = ANY ($18::text[]) THEN excluded.app_secret ELSE number.app_secret END,
+        app_url = CASE WHEN 'app_url' = ANY ($18::text[]) THEN excluded.app_url ELSE number.app_url END,
+        mode = CASE WHEN 'mode' = ANY ($18::text[]) THEN excluded.mode ELSE number.mode END,
+        funds_rule = CASE WHEN 'funds_rule' = ANY ($18::text[]) THEN excluded.funds_rule ELSE number.funds_rule END,
+        block_at_micros = CASE WHEN 'block_at' = ANY ($18::text[]) THEN excluded.block_at_micros
                                ELSE number.block_at_micros END,
-        low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($17::text[]) THEN excluded.low_balance_at_micros
-                                     ELSE number.low_balance_at_micros END
-    WHERE NOT ('currency' = ANY ($17::text[])) OR excluded.currency = number.currency
+        low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($18::text[]) THEN excluded.low_balance_at_micros
+                                     ELSE number.low_balance_at_micros END,
+        webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
+                              ELSE number.webhook_secret END
+    WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
     RETURNING number_id

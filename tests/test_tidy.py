@@ -25,7 +25,7 @@ LEVELS = [
     {"funds"},
     {"gate"},
     {"outbound", "passthrough"},
-    {"bookkeeping"},
+    {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},
     {"app", "supervisor"},

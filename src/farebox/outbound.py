@@ -87,7 +87,8 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
     assert number is not None, "a reserved send has a number"
     hold_id = str(reserved.hold_id)
     body = call.request.body
-    if call.route.dialect is Dialect.CLOUD and not message.has_correlation:
+    # 360dialog hands the field on to the Cloud API; the on-premise API does not know it.
+    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
         body = with_correlation(body, hold_id)
     outcome = "unknown"
     try:

@@ -3,6 +3,7 @@
     POST /{version}/{phone number id}/messages            Cloud API, metered
     POST /{version}/{phone number id}/marketing_messages  Cloud API, metered
     POST /messages                                        360dialog, metered; the key says which number
+    POST /marketing_messages                              360dialog, metered; likewise
     POST /v1/messages                                     on-premise style, metered; likewise
 
 Everything else passes, except what could be a send in disguise: an encoded slash, a dot segment, a `#` or a stray space
@@ -42,7 +43,19 @@ class Route:
     ids: tuple[str, ...]
 
 
-def read_path(method: str, raw_path: str, query: str) -> Route:
+def dialect_of(raw_path: str, *, d360_key: bool) -> Dialect:
+    """Return whose errors the caller of any path reads: by its first segments, else by the header of its key."""
+    match raw_path.strip("/").split("/"):
+        case [version, number, *_] if _VERSION.fullmatch(version) and _ID.fullmatch(number):
+            return Dialect.CLOUD
+        case ["v1", *_]:
+            return Dialect.ON_PREMISE
+        case [first, *_] if first in ("configs", "media", *SEND_NAMES):
+            return Dialect.D360
+    return Dialect.D360 if d360_key else Dialect.CLOUD
+
+
+def read_path(method: str, raw_path: str, query: str, *, d360_key: bool = False) -> Route:
     """Classify a request; raises BadPathError."""
     segments = _segments(raw_path)
     pairs = parse_qsl(query, keep_blank_values=True)
@@ -55,8 +68,11 @@ def read_path(method: str, raw_path: str, query: str) -> Route:
     last = segments[-1].lower() if segments else ""
     if method == "POST" and _takes_batches(segments):
         raise BadPathError("batches of calls are not supported; make each call on its own")
+    if method == "POST" and not SEND_NAMES.isdisjoint(segment.lower() for segment in segments[:-1]):
+        # Below a send only marking as read is known, and that is a PUT.
+        raise BadPathError("nothing is posted below /messages; send with POST /messages, mark as read with PUT")
     if method in ("GET", "HEAD", "OPTIONS", "DELETE") or last not in SEND_NAMES:
-        return Route(send=False, number_id=None, dialect=_dialect(segments), ids=ids)
+        return Route(send=False, number_id=None, dialect=dialect_of(raw_path, d360_key=d360_key), ids=ids)
     if method != "POST":
         raise BadPathError(f"a message is sent with POST, not with {method}")
     if fields & _SEND_FIELDS:
@@ -64,7 +80,7 @@ def read_path(method: str, raw_path: str, query: str) -> Route:
             f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"
         )
     match segments:
-        case ["messages"]:
+        case ["messages" | "marketing_messages"]:
             return Route(send=True, number_id=None, dialect=Dialect.D360, ids=ids)
         case ["v1", "messages"]:
             return Route(send=True, number_id=None, dialect=Dialect.ON_PREMISE, ids=ids)
@@ -92,13 +108,3 @@ def _segments(raw_path: str) -> list[str]:
 def _takes_batches(segments: list[str]) -> bool:
     named = segments[1:] if segments and _VERSION.fullmatch(segments[0]) else segments
     return not named or [name.lower() for name in named] == ["me"]
-
-
-def _dialect(segments: list[str]) -> Dialect:
-    match segments:
-        case ["v1", *_]:
-            return Dialect.ON_PREMISE
-        case [first, *_] if first in ("configs", "media", "messages"):
-            return Dialect.D360
-        case _:
-            return Dialect.CLOUD

@@ -2,6 +2,8 @@
 
 All three levels are lists (`entry`, `changes`, `statuses` or `messages`), and every element is read. Meta adds fields,
 types and values without notice, so what is not understood is skipped, never an error: the bytes are relayed anyway.
+The on-premise API posts the innermost object alone, `{"contacts","messages"}` or `{"statuses"}`, which names no number:
+whoever receives it must know whose it is.
 Sources: Meta, "Webhooks: messages, statuses, message_template_status_update, template_category_update".
 """
 
@@ -111,7 +113,8 @@ def sign(body: bytes, secret: str) -> str:
 
 def signature_ok(body: bytes, secret: str, header: str) -> bool:
     """Tell whether a payload was signed with this secret."""
-    return hmac.compare_digest(sign(body, secret).encode(), header.encode())
+    # A header that is no UTF-8 arrives with half surrogates; it is wrong, and no reason to fail.
+    return hmac.compare_digest(sign(body, secret).encode(), header.encode(errors="surrogateescape"))
 
 
 def load_webhook(body: bytes) -> dict[str, Any]:
@@ -158,6 +161,9 @@ def cut_for(payload: dict[str, Any], number_ids: set[str], waba_ids: set[str]) -
 
 
 def _changes(payload: dict[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any], dict[str, Any]]]:
+    if "entry" not in payload and ("messages" in payload or "statuses" in payload):
+        # Unwrapped. A number that it may name is not believed: it is the receiver's secret that says whose it is.
+        yield "", None, {}, payload
     for entry in _dicts(payload.get("entry")):
         for change in _dicts(entry.get("changes")):
             value = _dict(change.get("value"))
