@@ -34,6 +34,7 @@ def number(regime: str = "auto", currency: str = "USD", zone: str = "UTC", marku
         regime=regime,
         upstream_token=None,
         app_secret=None,
+        webhook_secret=None,
         app_url=None,
         mode="enforce",
         funds_rule="above_zero",
