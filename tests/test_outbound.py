@@ -260,3 +260,21 @@ async def test_users_are_kept_apart(world: World) -> None:
     free = await world.send(template(to=USER))
     assert (free.status, free.headers["X-Farebox-Class"]) == (200, "free")
     assert (await world.send(template(to=GERMAN))).status == 402
+
+
+async def test_a_header_does_not_turn_a_read_into_a_send(world: World) -> None:
+    overrides = {name: "POST" for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")}
+    await world.call("GET", f"/v23.0/{NUMBER}/messages", headers=overrides)
+    seen = world.whatsapp.requests[-1].headers
+    assert not {name.lower() for name in seen} & {name.lower() for name in overrides}
+
+
+async def test_a_recipient_is_read_as_whatsapp_reads_it(world: World) -> None:
+    """Without a plus the number may be one of the business's own country; the hold names the user as WhatsApp does."""
+    await world.fund("1.00")
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"display_phone_number": "+49 30 901820"})
+    world.whatsapp.behave(Behaviour(statuses=()))
+    for to in ("0151 12345678", "+49 151 12345678", "4915112345678", "0049-151-12345678"):
+        answer = await world.send(template(to=to))
+        assert (answer.status, answer.headers["X-Farebox-Fare"]) == (200, "0.055"), to
+    assert (await world.send(template(to="0151-NOT-A-NUMBER"))).status == 400

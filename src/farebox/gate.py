@@ -9,6 +9,7 @@ from typing import Any
 from farebox.assets import asset
 from farebox.clock import Clock
 from farebox.config import Settings
+from farebox.core.recipient import load_plans
 from farebox.directory import Directory
 from farebox.funds import Funds
 from farebox.ledger import Ledger
@@ -50,6 +51,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
     """Make a worker's parts, and close them in the opposite order."""
     assert settings.database_url is not None, "the supervisor names the stores"
     assert settings.redis_url is not None, "the supervisor names the stores"
+    load_plans()
     tariffs = Tariffs(settings.tariffs_dir or asset("config/tariffs"))
     async with AsyncExitStack() as stack:
         ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
