@@ -12,6 +12,7 @@ from farebox.config import Settings
 from farebox.core.recipient import load_plans
 from farebox.directory import Directory
 from farebox.funds import Funds
+from farebox.groups import Groups
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
 from farebox.tariffs import Tariffs
@@ -36,6 +37,7 @@ class Gate:
     funds: Funds
     upstream: Upstream
     templates: Templates
+    groups: Groups
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -75,6 +77,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
             funds=Funds(wallet, ledger, clock, tariffs, rebuild, grace_ms=settings.late_webhook_grace_s * 1000),
             upstream=upstream,
             templates=Templates(directory, ledger, upstream, clock),
+            groups=Groups(upstream, clock),
         )
         yield gate
         if gate.tasks:

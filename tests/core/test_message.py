@@ -50,7 +50,8 @@ BAD = [
     (b'{"to":"1","type":"Template","template":{"name":"x"}}', "type template"),
     (b'{"to":"1","type":"reaction","type":"template"}', "given twice"),
     (b'{"to":"1","type":"text","category":"marketing"}', "category"),
-    (b'{"to":"g","recipient_type":"group","type":"text"}', "group"),
+    (b'{"to":7,"recipient_type":"group","type":"text"}', "id of a group"),
+    (b'{"to":"1","recipient_type":"everybody","type":"text"}', "individual or group"),
     (b'{"status":"read","to":"1","text":{"body":"free?"}}', "can not also carry"),
 ]
 

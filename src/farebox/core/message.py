@@ -36,6 +36,7 @@ class Message:
 
     kind: Kind
     user: str = ""  # digits of a phone number, or a business-scoped user id
+    group_id: str = ""  # in place of a user: every member is a recipient
     category: str = ""  # of a direct send
     template_name: str = ""
     template_language: str = ""
@@ -59,15 +60,17 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
         if any(name in fields for name in ("to", "recipient", "template")):
             raise BadMessageError("a body with status can not also carry a message")
         return Message(Kind.NOT_A_MESSAGE)
-    if fields.get("recipient_type") not in (None, "individual"):
-        raise BadMessageError("recipient_type must be individual; group sends are not priced by this gateway yet")
+    recipient_type = fields.get("recipient_type") or "individual"
+    if recipient_type not in ("individual", "group"):
+        raise BadMessageError("recipient_type must be individual or group")
     type_ = fields.get("type") or "text"
     if not isinstance(type_, str):
         raise BadMessageError("type must be a string")
     reference = fields.get(CORRELATION)
     common = Message(
         Kind.SERVICE,
-        user=_user(fields, recipients),
+        user="" if recipient_type == "group" else _user(fields, recipients),
+        group_id=_group(fields) if recipient_type == "group" else "",
         client_reference=storable(reference) if isinstance(reference, str) else "",
         has_correlation=CORRELATION in fields,
     )
@@ -119,6 +122,13 @@ def _user(fields: dict[str, Any], recipients: Recipients) -> str:
         except RecipientError as error:
             raise BadMessageError(f"{name}: {error}") from None
     raise BadMessageError("to is missing: the phone number of the recipient")
+
+
+def _group(fields: dict[str, Any]) -> str:
+    group_id = fields.get("to")
+    if not isinstance(group_id, str) or not 0 < len(group_id) <= MAX_NAME:
+        raise BadMessageError("to must be the id of a group")
+    return storable(group_id)
 
 
 def _template(template: object) -> tuple[str, str]:
