@@ -52,7 +52,7 @@ CALLS = [
     (D360, "POST", "/media"),
     (D360, "GET", "/1037543291543636"),
     (D360, "GET", "/whatsapp_business/attachments/?mid=1&hash=a%2Bb"),
-    (D360, "GET", "/v1/configs/webhook"),
+    (D360, "GET", "/v1/configs/about"),
 ]
 
 
@@ -169,3 +169,55 @@ async def test_a_strange_template_list_breaks_nothing(world: World, answered: An
     async with RawTestServer(handle) as server:
         world.gate.upstream.base_url = str(server.make_url("")).rstrip("/")
         assert await world.gate.templates.sync() in (0, 1)
+
+
+ADDRESSES: list[tuple[str, str, Any, int]] = [
+    ("GET", "/v1/configs/webhook", None, 200),
+    ("POST", "/v1/configs/webhook", {"url": "APP"}, 200),
+    ("POST", "/v1/configs/webhook/", {"url": "APP", "headers": {"x": "y"}}, 200),
+    ("POST", "/waba_webhook", {"url": "APP", "override_all": True}, 200),
+    ("POST", "/v1/configs/webhook", {"url": "https://around.example.com"}, 403),
+    ("POST", "/v1/configs/WebHook", {"url": ""}, 403),
+    ("POST", "/v1/configs/%77ebhook", {"url": "https://around.example.com"}, 403),
+    ("PUT", "/configs/webhook", {"url": "https://around.example.com"}, 403),
+    ("POST", "/v1/configs/webhook", ["APP"], 403),
+    ("DELETE", "/v1/configs/webhook", None, 403),
+    ("POST", "/v1/configs/webhook", {"url": "x" * 20_000}, 413),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "code"), ADDRESSES)
+async def test_webhooks_are_not_led_around_the_gateway(
+    world: World, upstream: Upstream, method: str, path: str, body: Any, code: int
+) -> None:
+    key = await open_channel(world, D360)
+    if isinstance(body, dict) and body["url"] == "APP":
+        body = body | {"url": world.app_url}
+    answer = await call(world, method, path, key, json=body)
+    assert answer.status == code
+    if code == 200:
+        assert answer.json == {"url": world.app_url, "headers": {}}
+    else:
+        assert answer.json["meta"]["http_code"] == code
+    assert upstream.seen == []
+    assert D360.secret.encode() not in answer.body
+
+
+async def test_a_number_without_webhook_secret_sets_its_own_address(world: World, upstream: Upstream) -> None:
+    key = await open_channel(world, D360, webhook_secret=None)
+    assert (await call(world, "POST", "/v1/configs/webhook", key, json={"url": "https://x.example.com"})).status == 201
+    assert len(upstream.seen) == 1
+
+
+async def test_no_answer_of_360dialog_shows_the_webhook_secret(world: World) -> None:
+    key = await open_channel(world, D360)
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        url = f"https://gateway.example.com/webhooks/360dialog/{D360.secret}"
+        return web.json_response({"settings": {"application": {"webhooks": {"url": url}}}, "key": D360.token})
+
+    async with RawTestServer(handle) as server:
+        world.gate.upstream.base_url = str(server.make_url("")).rstrip("/")
+        answer = await call(world, "GET", "/v1/settings/application", key)
+    url = answer.json["settings"]["application"]["webhooks"]["url"]
+    assert (url, answer.json["key"]) == ("https://gateway.example.com/webhooks/360dialog/hidden", key)

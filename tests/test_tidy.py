@@ -24,7 +24,7 @@ LEVELS = [
     {"rebuild"},
     {"funds"},
     {"gate"},
-    {"outbound", "passthrough"},
+    {"outbound", "passthrough", "address"},
     {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},
