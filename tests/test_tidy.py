@@ -25,7 +25,7 @@ LEVELS = [
     {"rebuild", "conversations"},
     {"funds"},
     {"gate"},
-    {"outbound", "passthrough"},
+    {"outbound", "passthrough", "address"},
     {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},

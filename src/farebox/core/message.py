@@ -74,10 +74,10 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
         client_reference=storable(reference) if isinstance(reference, str) else "",
         has_correlation=CORRELATION in fields,
     )
-    if type_ == "template":
-        name, language = _template(fields.get("template"))
+    if type_ in ("template", "hsm"):
+        name, language = _template(fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm")))
         return replace(common, kind=Kind.TEMPLATE, template_name=name, template_language=language)
-    if "template" in fields:
+    if "template" in fields or "hsm" in fields:
         raise BadMessageError("a message with a template must have the type template")
     category = fields.get("category")
     if category in ("utility", "authentication"):
@@ -141,6 +141,11 @@ def _template(template: object) -> tuple[str, str]:
     if not isinstance(code, str) or not 0 < len(code) <= MAX_NAME:
         raise BadMessageError("template.language.code must be the template's language, like en_US")
     return storable(name), storable(code).replace("-", "_")
+
+
+def _from_hsm(hsm: object) -> object:
+    """Return a template from the form that the on-premise API had for it before: paid all the same."""
+    return {**hsm, "name": hsm.get("element_name")} if isinstance(hsm, dict) else hsm
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
