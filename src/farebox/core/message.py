@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     REACTION = "reaction"
     DIRECT = "direct"  # an ordinary message that names a category: business-initiated, without a template
+    CALL = "call"  # a call that the business starts
     NOT_A_MESSAGE = "not_a_message"  # mark-as-read, typing: no recipient, no fare, no status
 
 
@@ -49,13 +50,7 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
 
     A duplicated key is refused: two parsers may disagree on which one counts, and one of the two decides the price.
     """
-    try:
-        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
-        raise BadMessageError(str(reason)) from None
-    if not isinstance(fields, dict):
-        raise BadMessageError("the body must be a JSON object")
+    fields = _fields(body)
     if "status" in fields and "type" not in fields:
         if any(name in fields for name in ("to", "recipient", "template")):
             raise BadMessageError("a body with status can not also carry a message")
@@ -87,6 +82,15 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     return replace(common, kind=Kind.REACTION) if type_ == "reaction" else common
 
 
+def parse_call(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
+    """Read a call of the Calling API; raises BadMessageError. Only one that connects starts something that is paid."""
+    fields = _fields(body)
+    if fields.get("action") != "connect":
+        return Message(Kind.NOT_A_MESSAGE)  # accepting, rejecting or ending a call
+    # Its body goes on as it is: the correlation field of calls is left to the client.
+    return Message(Kind.CALL, user=_user(fields, recipients), has_correlation=True)
+
+
 def with_correlation(body: bytes, hold_id: str) -> bytes:
     """Return the body with the hold id in the correlation field, every other byte as it came.
 
@@ -106,6 +110,17 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text and len(text) <= MAX_NAME:
         return text
     return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
+        raise BadMessageError(str(reason)) from None
+    if not isinstance(fields, dict):
+        raise BadMessageError("the body must be a JSON object")
+    return fields
 
 
 def _user(fields: dict[str, Any], recipients: Recipients) -> str:
