@@ -189,7 +189,7 @@ class Funds:
         changed = {end.hold_id for end in ended}
         for resolution in asked:
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
-                await self._move_conversation(resolution)
+                await self._move_conversation(event, resolution)
         return ended
 
     async def reject(self, reserved: Reserved) -> None:
@@ -215,7 +215,7 @@ class Funds:
             )
         return True
 
-    async def _move_conversation(self, resolution: Resolution) -> None:
+    async def _move_conversation(self, event: Event, resolution: Resolution) -> None:
         """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
         hold, now_ms = resolution.hold, self._clock.now_ms()
         opener = str(hold.hold_id)
@@ -227,7 +227,9 @@ class Funds:
             )
         if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
             return
-        state = "" if resolution.conversation is not None else await self._carry(hold)
+        # A delivery that names no conversation (charged by the message, or at the end of its hold because its price never
+        # came) was charged itself: whoever rides it must not carry that fare a second time.
+        state = "" if event is Event.DELIVER else await self._carry(hold)
         await self._wallet.converse(
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )
