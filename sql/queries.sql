@@ -7,18 +7,18 @@
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[])
+                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::uuid[])
         AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
-              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn)
+              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn, sent_with)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 )
 INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
                   state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at,
-                  opens, rides, overdrawn)
+                  opens, rides, overdrawn, sent_with)
 SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
        state_evidence, pool, recipient, template, note, client_reference,
-       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn
+       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn, sent_with
 FROM asked JOIN current USING (number_id, epoch)
 RETURNING hold_id;
 
@@ -28,16 +28,16 @@ RETURNING hold_id;
 WITH locked AS (
     SELECT hold_id FROM hold WHERE hold_id = ANY ($1::uuid[]) ORDER BY hold_id FOR UPDATE
 )
-UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid),
+UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid), recipient = coalesce(asked.wa_id, hold.recipient),
                 state = CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END
-FROM unnest($1::uuid[], $2::text[]) AS asked (hold_id, wamid) JOIN locked USING (hold_id)
+FROM unnest($1::uuid[], $2::text[], $5::text[]) AS asked (hold_id, wamid, wa_id) JOIN locked USING (hold_id)
 WHERE hold.hold_id = asked.hold_id;
 
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
-FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
 -- Ends holds by one event and books what is charged, in one statement: state, entry and balance move together.
@@ -85,7 +85,7 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- next_rider --
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --
@@ -278,43 +278,48 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 -- A number without its secrets: only whether they are set.
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       webhook_secret IS NOT NULL AS webhook_secret_set,
        app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
+       webhook_secret IS NOT NULL AS webhook_secret_set,
        app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
--- Creates a number with its balance, or changes the columns that $17 names. Returns nothing where the currency would
+-- Creates a number with its balance, or changes the columns that $18 names. Returns nothing where the currency would
 -- change although amounts in the old one exist.
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, to_timestamp($16::bigint / 1000.0))
+                        webhook_secret, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+            to_timestamp($17::bigint / 1000.0))
     ON CONFLICT (number_id) DO UPDATE
-    SET account_id = CASE WHEN 'account_id' = ANY ($17::text[]) THEN excluded.account_id ELSE number.account_id END,
-        display_phone_number = CASE WHEN 'display_phone_number' = ANY ($17::text[]) THEN excluded.display_phone_number
+    SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
+        display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
                                     ELSE number.display_phone_number END,
-        waba_id = CASE WHEN 'waba_id' = ANY ($17::text[]) THEN excluded.waba_id ELSE number.waba_id END,
-        timezone = CASE WHEN 'timezone' = ANY ($17::text[]) THEN excluded.timezone ELSE number.timezone END,
-        currency = CASE WHEN 'currency' = ANY ($17::text[]) THEN excluded.currency ELSE number.currency END,
-        dialect = CASE WHEN 'dialect' = ANY ($17::text[]) THEN excluded.dialect ELSE number.dialect END,
-        regime = CASE WHEN 'regime' = ANY ($17::text[]) THEN excluded.regime ELSE number.regime END,
-        upstream_token = CASE WHEN 'upstream_token' = ANY ($17::text[]) THEN excluded.upstream_token
+        waba_id = CASE WHEN 'waba_id' = ANY ($18::text[]) THEN excluded.waba_id ELSE number.waba_id END,
+        timezone = CASE WHEN 'timezone' = ANY ($18::text[]) THEN excluded.timezone ELSE number.timezone END,
+        currency = CASE WHEN 'currency' = ANY ($18::text[]) THEN excluded.currency ELSE number.currency END,
+        dialect = CASE WHEN 'dialect' = ANY ($18::text[]) THEN excluded.dialect ELSE number.dialect END,
+        regime = CASE WHEN 'regime' = ANY ($18::text[]) THEN excluded.regime ELSE number.regime END,
+        upstream_token = CASE WHEN 'upstream_token' = ANY ($18::text[]) THEN excluded.upstream_token
                               ELSE number.upstream_token END,
-        app_secret = CASE WHEN 'app_secret' = ANY ($17::text[]) THEN excluded.app_secret ELSE number.app_secret END,
-        app_url = CASE WHEN 'app_url' = ANY ($17::text[]) THEN excluded.app_url ELSE number.app_url END,
-        mode = CASE WHEN 'mode' = ANY ($17::text[]) THEN excluded.mode ELSE number.mode END,
-        funds_rule = CASE WHEN 'funds_rule' = ANY ($17::text[]) THEN excluded.funds_rule ELSE number.funds_rule END,
-        block_at_micros = CASE WHEN 'block_at' = ANY ($17::text[]) THEN excluded.block_at_micros
+        app_secret = CASE WHEN 'app_secret' = ANY ($18::text[]) THEN excluded.app_secret ELSE number.app_secret END,
+        app_url = CASE WHEN 'app_url' = ANY ($18::text[]) THEN excluded.app_url ELSE number.app_url END,
+        mode = CASE WHEN 'mode' = ANY ($18::text[]) THEN excluded.mode ELSE number.mode END,
+        funds_rule = CASE WHEN 'funds_rule' = ANY ($18::text[]) THEN excluded.funds_rule ELSE number.funds_rule END,
+        block_at_micros = CASE WHEN 'block_at' = ANY ($18::text[]) THEN excluded.block_at_micros
                                ELSE number.block_at_micros END,
-        low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($17::text[]) THEN excluded.low_balance_at_micros
-                                     ELSE number.low_balance_at_micros END
-    WHERE NOT ('currency' = ANY ($17::text[])) OR excluded.currency = number.currency
+        low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($18::text[]) THEN excluded.low_balance_at_micros
+                                     ELSE number.low_balance_at_micros END,
+        webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
+                              ELSE number.webhook_secret END
+    WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
     RETURNING number_id

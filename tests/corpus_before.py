@@ -4,14 +4,14 @@ Everything goes into the ledger through the product's own queries; the wallet is
 """
 
 import re
+from dataclasses import fields
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from corpus_stage import Stage, local_ms, parse_duration_ms
+from corpus_stage import Stage, bare, local_ms, parse_duration_ms
 from farebox.bookkeeping import _open_windows
 from farebox.core.hold import Event, new_hold_id
-from farebox.core.message import normalise_user
 from farebox.core.money import parse_micros
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
 from farebox.directory import Number
@@ -91,7 +91,7 @@ class Before:
                 await self._open_conversation(category, kind, parse_duration_ms(left))
             case [window, left]:
                 ends_ms = self._stage.gate.clock.now_ms() + parse_duration_ms(left)
-                user = normalise_user(self.user)
+                user = bare(self.user)
                 await _open_windows(self._stage.gate, self.number, [(user, WINDOWS[window], ends_ms)])
             case _:
                 raise AssertionError(f"not understood: {cell!r}")
@@ -126,18 +126,16 @@ class Before:
         assert await self._stage.gate.ledger.end(Event.DELIVER, [end], now_ms)
 
     def _facts(self, **facts: Any) -> dict[str, Any]:
-        nothing = dict.fromkeys(("pool", "template", "note", "client_reference", "rides", "opens"))
+        nothing = {field.name: None for field in fields(NewHold)}
         texts = dict.fromkeys(("why", "rate_source", "state_evidence", "regime", "market"), "")
-        return {**nothing, **texts, **facts, "recipient": normalise_user(self.user), "overdrawn": False}
+        return {**nothing, **texts, **facts, "recipient": bare(self.user), "overdrawn": False}
 
     async def _past_hold(self, facts: dict[str, Any]) -> UUID:
         gate = self._stage.gate
         now_ms = gate.clock.now_ms()
         epoch = await gate.ledger._pool.fetchval("SELECT epoch FROM number WHERE number_id = $1", self._number_id)
-        hold = NewHold(
-            hold_id=new_hold_id(now_ms), number_id=self._number_id, epoch=epoch, created_ms=now_ms,
-            expires_ms=now_ms + 1, **facts,
-        )  # fmt: skip
+        named = {"hold_id": new_hold_id(now_ms), "number_id": self._number_id, "epoch": epoch}
+        hold = NewHold(**{**facts, **named, "created_ms": now_ms, "expires_ms": now_ms + 1})
         assert await gate.ledger.record(hold)
         return hold.hold_id
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from corpus_before import Before
 from corpus_files import Case
-from corpus_stage import Stage, local_ms, message, parse_duration_ms
+from corpus_stage import Stage, bare, local_ms, message, parse_duration_ms
 from farebox.core.hold import State
 from farebox.core.money import format_micros, parse_micros
 from farebox.core.reply import Reply
@@ -142,7 +142,7 @@ class Play:
         if not wamid:
             fields["biz_opaque_callback_data"] = hold_id
         recipient = _after(cell, "for") or user
-        fields["recipient_id" if recipient[:1] in "+0123456789" else "recipient_user_id"] = recipient.removeprefix("+")
+        fields["recipient_id" if recipient[:1] in "+0123456789" else "recipient_user_id"] = bare(recipient)
         on = re.search(r" on (\d{4}-\d{2}-\d{2} [\d:]{5,8})", cell)
         at_ms = local_ms(on[1], self.before.zone) if on else self._now_ms()
         fields["timestamp"] = str(at_ms // 1000)
@@ -168,7 +168,7 @@ class Play:
         at_ms = self._now_ms() - (parse_duration_ms(ago[1]) if ago else 0)
         user = _after(cell, "by") or self.before.user
         name = "from" if user[:1] in "+0123456789" else "from_user_id"
-        fields = {name: user.removeprefix("+"), "id": uuid4().hex, "timestamp": str(at_ms // 1000), "type": "text"}
+        fields = {name: bare(user), "id": uuid4().hex, "timestamp": str(at_ms // 1000), "type": "text"}
         if cell.startswith("called"):
             await self.stage.webhook(self.before.number, {"calls": [{**fields, "direction": "USER_INITIATED"}]})
             return

@@ -1,6 +1,7 @@
 """What the corpus and the state machine are played on: one gate, real stores, and a small upstream in this process."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -187,6 +188,11 @@ def message(words: Sequence[str], user: str) -> dict[str, Any]:
         case _:
             assert list(words) == ["text"], f"no such message: {words}"
             return {**body, "type": "text", "text": {"body": "hello"}}
+
+
+def bare(user: str) -> str:
+    """Return a recipient as WhatsApp names it: the digits of a phone number, a user id as it is."""
+    return user if user[:2].isalpha() else re.sub(r"\D", "", user)
 
 
 def local_ms(text: str, zone: ZoneInfo) -> int:

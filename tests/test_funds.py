@@ -7,10 +7,11 @@ from farebox.core.fare import price
 from farebox.core.hold import Event
 from farebox.core.message import Kind, Message
 from farebox.directory import Number
-from farebox.funds import Refused, Reserved, Resolution
+from farebox.funds import Fare, Refused, Reserved
 from farebox.gate import Gate
 from farebox.rebuild import Rebuild
 from farebox.reconcile import compare
+from farebox.rows import Resolution
 
 FARE = 3_400  # a utility template to North America
 
@@ -36,7 +37,7 @@ async def fund(gate: Gate, number: Number, micros: int) -> None:
 async def reserve(gate: Gate, number: Number, kind: Kind = Kind.TEMPLATE) -> Reserved | Refused:
     message = Message(kind, user="16505551234", template_name="t" if kind is Kind.TEMPLATE else "")
     priced = price(message, template_category="utility", tariff=gate.tariffs.at(number, gate.clock.now_ms()))
-    return await gate.funds.reserve(number, message, priced)
+    return await gate.funds.reserve(number, message, [Fare(message.user, priced, message.user)])
 
 
 async def agreed(gate: Gate) -> tuple[int, int]:
@@ -169,8 +170,8 @@ async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_ot
     holds = {hold.hold_id: hold for hold in await gate.ledger.find_holds(ids, [])}
     for _ in range(5):
         await asyncio.gather(
-            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted"),
-            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted"),
+            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted", None),
+            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted", None),
         )
     ways = (ids, ids[::-1], ids[::2] + ids[1::2])
     ended = await asyncio.gather(

@@ -6,16 +6,19 @@ from urllib.parse import parse_qsl, urlencode
 from multidict import CIMultiDict
 
 from farebox.core.path import Route
-from farebox.core.reply import CODE_PARAMETER, CODE_PERMISSION, CODE_TOKEN, Reply, error_reply
+from farebox.core.reply import CODE_PARAMETER, CODE_PERMISSION, CODE_TOKEN, Dialect, Reply, error_reply
 from farebox.directory import KEY_PREFIX, Directory, Key, Number
-from farebox.upstream import end_to_end
+from farebox.upstream import D360_KEY, end_to_end
 
-TOKEN_HEADERS = ("Authorization", "D360-API-KEY")
 # Meta's resumable upload asks for the second; Graph takes both everywhere.
 TOKEN_SCHEMES = ("bearer", "oauth")
 # Parameters that carry a token or a proof of one (HMAC of the client's token): wrong as soon as the token is swapped.
 TOKEN_PARAMETERS = ("access_token", "input_token")
 PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
+
+# Expect was answered already, and an upstream that does not know it would never get the body. The others make a GET a
+# POST to servers that heed them: a send in disguise.
+NOT_PASSED_ON = ("Expect", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +66,40 @@ class Call:
             (name, self.upstream_token if name in TOKEN_PARAMETERS and value == self.client_token else value)
             for name, value in pairs
             if name not in PROOF_PARAMETERS
+            # 360dialog reads its header only.
+            and not (name in TOKEN_PARAMETERS and value == self.client_token and self._speaks_360dialog())
         ]
-        return f"{request.raw_path}?{urlencode(swapped)}"
+        return f"{request.raw_path}?{urlencode(swapped)}".removesuffix("?")
 
     def headers(self) -> "CIMultiDict[str]":
         """Return the headers as they go upstream, with the upstream's token in place of the client's.
 
-        The answer is asked for without compression, because its links and ids are read. `Expect` is left out: it was
-        answered already, and an upstream that does not know it would never get the body.
+        The answer is asked for without compression, because its links and ids are read.
         """
         headers = CIMultiDict(end_to_end(self.request.headers.items()))
-        for name in TOKEN_HEADERS:
-            if name in headers:
-                scheme = _credentials(headers[name])[0] if name == "Authorization" else ""
-                headers[name] = f"{scheme} {self.upstream_token}".lstrip()
+        if self._speaks_360dialog():
+            # Whatever the client used: 360dialog and the on-premise API behind it know no other header.
+            headers.popall("Authorization", None)
+            headers[D360_KEY] = self.upstream_token
+        elif self.client_token != self.upstream_token:
+            d360_key = headers.popall(D360_KEY, [])
+            if d360_key or "Authorization" in headers:
+                scheme, _ = _credentials(headers.get("Authorization", ""))
+                headers["Authorization"] = f"{scheme} {self.upstream_token}"
         headers["Accept-Encoding"] = "identity"
-        headers.popall("Expect", None)
+        for name in NOT_PASSED_ON:
+            headers.popall(name, None)
         return headers
+
+    def _speaks_360dialog(self) -> bool:
+        return self.number is not None and self.number.dialect is not Dialect.CLOUD
 
 
 def admit(directory: Directory, route: Route, request: Request) -> Call:
     """Find the caller's key and number; raises DeniedError."""
     token = _token(request)
-    if route.send and route.number_id is not None:
+    if route.send:
+        # By the path alone: WhatsApp reads nothing else, and what is charged must be what sends.
         named = [directory.numbers[route.number_id]] if route.number_id in directory.numbers else []
     else:
         named = [directory.numbers[id_] for id_ in route.ids if id_ in directory.numbers]
@@ -119,19 +133,19 @@ def _of_key(directory: Directory, route: Route, key: Key, named: list[Number]) -
     meant = [number for number in named if number in own] if named else own
     if not meant:
         raise _denied(route, 403, CODE_PERMISSION, "This farebox key is not for this number.")
-    if route.send and route.number_id is None and len(own) > 1:
+    if not named and len(own) > 1 and (route.send or any(number.dialect is not Dialect.CLOUD for number in own)):
+        # At 360dialog each number has a token of its own: a guess could change another number's profile.
         sentence = "This farebox key is for several numbers, and this path names none; use a key for a single number."
         raise _denied(route, 400, CODE_PARAMETER, sentence)
     return meant[0]
 
 
 def _token(request: Request) -> str:
-    _, token = _credentials(request.headers.get("Authorization", ""))
-    if token:
-        return token
-    if "D360-API-KEY" in request.headers:
-        return request.headers["D360-API-KEY"].strip()
-    return dict(parse_qsl(request.query)).get("access_token", "")
+    """Return the token a call brings: a farebox key before any other, so that it is never passed on as it is."""
+    _, bearer = _credentials(request.headers.get("Authorization", ""))
+    d360_key = request.headers.get(D360_KEY, "").strip()
+    tokens = [token for token in (bearer, d360_key, dict(parse_qsl(request.query)).get("access_token", "")) if token]
+    return next((token for token in tokens if token.startswith(KEY_PREFIX)), tokens[0] if tokens else "")
 
 
 def _credentials(authorization: str) -> tuple[str, str]:

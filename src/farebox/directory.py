@@ -6,6 +6,7 @@ database is away. So these tables live in memory and are read again when the dat
 
 import asyncio
 import hashlib
+import hmac
 import logging
 import secrets
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import asyncpg
 
 from farebox.core.markup import Markup
+from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
 from farebox.ledger import Ledger
 
@@ -37,12 +39,23 @@ class Number:
     regime: str
     upstream_token: str | None
     app_secret: str | None
+    webhook_secret: str | None
     app_url: str | None
     mode: str
     funds_rule: str
     block_at_micros: int
     low_balance_at_micros: int | None
     markup: Markup
+    recipients: Recipients  # how a recipient without a plus is read: by the business's own country
+
+    @property
+    def registry(self) -> str:
+        """Return the name of the template list that counts for this number: its account's, which numbers share.
+
+        360dialog's key leads to its number's list without naming the account, so a number whose account nobody told
+        us has a list of its own. The prefix keeps it apart from accounts, whose ids are digits.
+        """
+        return self.waba_id or f"number:{self.number_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +83,39 @@ def new_key() -> tuple[str, bytes]:
 
 def digest(key: str) -> bytes:
     """Return what is stored of a key. The key is random, so a plain hash can not be guessed back."""
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(_bytes(key)).digest()
+
+
+def _bytes(header: str) -> bytes:
+    """Return a header's value as it came: what is no UTF-8 in it was read as half surrogates."""
+    return header.encode(errors="surrogateescape")
 
 
 class Directory:
-    """Numbers by id and by business account, keys by digest, templates by account, name and language."""
+    """Numbers by id, business account and webhook secret, keys by digest, templates by list, name and language."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, Number] = {}
         self.wabas: dict[str, list[Number]] = {}
         self.templates: dict[tuple[str, str, str], Template] = {}
         self._keys: dict[bytes, Key] = {}
+        self._webhook_secrets: dict[bytes, list[Number]] = {}
         self._loading = asyncio.Lock()  # two reads at once could end in the other order, and the older one would stay
 
     def key(self, token: str) -> Key | None:
         """Return the key that a client presented, None where it is unknown or revoked."""
         return self._keys.get(digest(token))
+
+    def of_webhook_secret(self, secret: str) -> list[Number]:
+        """Return the numbers whose webhooks present this secret.
+
+        Found by digest, so that the time a wrong secret takes says nothing about the right ones.
+        """
+        return [
+            number
+            for number in self._webhook_secrets.get(digest(secret), [])
+            if number.webhook_secret and hmac.compare_digest(number.webhook_secret.encode(), _bytes(secret))
+        ]
 
     async def load(self, ledger: Ledger) -> None:
         """Read all tables."""
@@ -98,11 +128,15 @@ class Directory:
         async with self._loading:
             numbers: dict[str, Number] = {}
             wabas: dict[str, list[Number]] = {}
+            secrets_: dict[bytes, list[Number]] = {}
             for row in await ledger.fetch("all_numbers"):
                 number = _number(row)
                 numbers[number.number_id] = number
-                wabas.setdefault(number.waba_id, []).append(number)
-            self.numbers, self.wabas = numbers, wabas
+                if number.waba_id:  # numbers without one have no account in common
+                    wabas.setdefault(number.waba_id, []).append(number)
+                if number.webhook_secret:
+                    secrets_.setdefault(digest(number.webhook_secret), []).append(number)
+            self.numbers, self.wabas, self._webhook_secrets = numbers, wabas, secrets_
 
     async def load_keys(self, ledger: Ledger) -> None:
         """Read the keys that are not revoked."""
@@ -133,12 +167,14 @@ def _number(row: asyncpg.Record) -> Number:
         regime=row["regime"],
         upstream_token=row["upstream_token"],
         app_secret=row["app_secret"],
+        webhook_secret=row["webhook_secret"],
         app_url=row["app_url"],
         mode=row["mode"],
         funds_rule=row["funds_rule"],
         block_at_micros=row["block_at_micros"],
         low_balance_at_micros=row["low_balance_at_micros"],
         markup=Markup(row["markup_ppm"], row["markup_fixed_micros"], row["tax_ppm"]),
+        recipients=Recipients.of_business(row["display_phone_number"]),
     )
 
 

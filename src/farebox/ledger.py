@@ -38,7 +38,7 @@ class Ledger:
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
-        self._accepts: Batcher[tuple[UUID, str | None], None] = Batcher(
+        self._accepts: Batcher[tuple[UUID, str | None, str | None], None] = Batcher(
             self._accept_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
 
@@ -63,9 +63,9 @@ class Ledger:
         """Record a hold; False where its wallet's epoch is no longer the number's: nothing may leave on it."""
         return await self._records.submit(hold)
 
-    async def accept(self, hold_id: UUID, wamid: str | None) -> None:
-        """Note that the upstream took a message, under this wamid."""
-        await self._accepts.submit((hold_id, wamid))
+    async def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> None:
+        """Note that the upstream took a message, under this wamid and for this user."""
+        await self._accepts.submit((hold_id, wamid, wa_id))
 
     async def find_holds(self, hold_ids: Iterable[UUID], wamids: Iterable[str]) -> list[KnownHold]:
         """Find holds by their ids or by wamids."""
@@ -160,10 +160,10 @@ class Ledger:
         recorded = {row["hold_id"] for row in await self.fetch("record_holds", *columns)}
         return [hold.hold_id in recorded for hold in holds]
 
-    async def _accept_batch(self, accepted: list[tuple[UUID, str | None]]) -> list[None]:
-        ids, wamids = zip(*accepted, strict=True)
+    async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None]]) -> list[None]:
+        ids, wamids, users = zip(*accepted, strict=True)
         states = [state.value for state in sources(Event.ACCEPT)]
-        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value)
+        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value, users)
         return [None] * len(accepted)
 
 

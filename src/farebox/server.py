@@ -1,21 +1,25 @@
 """The gateway port: reads a request, finds its walk, writes the answer. The only file where the two meet aiohttp."""
 
 import logging
+from urllib.parse import unquote
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from farebox.access import DeniedError, Request, admit
-from farebox.core.path import BadPathError, read_path
+from farebox.address import MAX_ADDRESS_BYTES, answer_address, is_about_address
+from farebox.core.path import BadPathError, dialect_of, read_path
 from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply, error_reply
+from farebox.doors import SECRET_HEADER, MetaDoor, SecretDoor
 from farebox.gate import Gate
 from farebox.inbound import receive, verify
 from farebox.outbound import send
 from farebox.passthrough import pass_through, to_response
+from farebox.upstream import D360_KEY
 
 log = logging.getLogger(__name__)
 
-WEBHOOK_PATH = "/webhooks/meta"
+WEBHOOKS = "/webhooks/"
 
 
 class TooLargeError(Exception):
@@ -33,23 +37,30 @@ class Gateway:
         try:
             return await self._handle(request)
         except TooLargeError:
-            return _error(413, "The body is larger than the gateway takes.")
+            return _error(request, 413, "The body is larger than the gateway takes.")
         except (ConnectionError, TimeoutError):
             raise  # the client is gone, or half an answer is out
         except Exception:
             log.exception("a request failed")
-            return _error(500, "The gateway failed on this request. Nothing more is known here; its log says why.")
+            sentence = "The gateway failed on this request. Nothing more is known here; its log says why."
+            return _error(request, 500, sentence)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw_path, _, query = request.raw_path.partition("?")
         if not raw_path.startswith("/"):
-            return _error(400, "Send the path alone in the request line, not an absolute URL.")
-        if raw_path.startswith("/webhooks/"):
+            return _error(request, 400, "Send the path alone in the request line, not an absolute URL.")
+        if raw_path.startswith(WEBHOOKS):
             return to_response(await self._webhook(request, raw_path, query))
         try:
-            route = read_path(request.method, raw_path, query)
+            route = read_path(
+                request.method,
+                raw_path,
+                query,
+                d360_key=D360_KEY in request.headers,
+                pass_unknown_sends=self._gate.settings.unknown_sends == "pass",
+            )
         except BadPathError as error:
-            return _error(400, str(error))
+            return _error(request, 400, str(error))
         headers = CIMultiDict(request.headers)
         try:
             call = admit(self._gate.directory, route, Request(request.method, raw_path, query, headers))
@@ -57,6 +68,9 @@ class Gateway:
             return to_response(error.reply)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if is_about_address(call):
+            body = await _read(request, MAX_ADDRESS_BYTES)
+            return to_response(answer_address(call.with_body(body)))
         if not route.send:
             return await pass_through(self._gate, call, request)
         if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -71,14 +85,21 @@ class Gateway:
         return to_response(await send(self._gate, call.with_body(body)))
 
     async def _webhook(self, request: web.BaseRequest, raw_path: str, query: str) -> Reply:
-        if raw_path != WEBHOOK_PATH:
-            return _reply(Dialect.CLOUD, 404, f"There is no such webhook; point WhatsApp at {WEBHOOK_PATH}.")
-        if request.method == "GET":
+        door, _, secret = raw_path.removeprefix(WEBHOOKS).partition("/")
+        if (door, secret) != ("meta", "") and door != "360dialog":
+            sentence = f"There is no such webhook; point Meta at {WEBHOOKS}meta and 360dialog at {WEBHOOKS}360dialog."
+            return _reply(Dialect.CLOUD, 404, sentence)
+        if door == "meta" and request.method == "GET":
             return verify(self._gate, query)
         if request.method != "POST":
-            return _reply(Dialect.CLOUD, 405, "A webhook is a POST.").with_headers(("Allow", "GET, POST"))
+            allowed = "GET, POST" if door == "meta" else "POST"
+            return _reply(Dialect.CLOUD, 405, "A webhook is a POST.").with_headers(("Allow", allowed))
         body = await _read(request, self._gate.settings.max_webhook_bytes)
-        return await receive(self._gate, Request("POST", raw_path, query, CIMultiDict(request.headers), body))
+        received = Request("POST", raw_path, query, CIMultiDict(request.headers), body)
+        if door == "meta":
+            return await receive(self._gate, received, MetaDoor(self._gate, received))
+        presented = unquote(secret).strip("/") or request.headers.get(SECRET_HEADER, "")
+        return await receive(self._gate, received, SecretDoor(self._gate, presented))
 
 
 async def _read(request: web.BaseRequest, limit: int) -> bytes:
@@ -98,5 +119,6 @@ def _reply(dialect: Dialect, status: int, sentence: str) -> Reply:
     return error_reply(dialect, status=status, code=code, sentence=sentence)
 
 
-def _error(status: int, sentence: str) -> web.Response:
-    return to_response(_reply(Dialect.CLOUD, status, sentence))
+def _error(request: web.BaseRequest, status: int, sentence: str) -> web.Response:
+    dialect = dialect_of(request.raw_path.partition("?")[0], d360_key=D360_KEY in request.headers)
+    return to_response(_reply(dialect, status, sentence))

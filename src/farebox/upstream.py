@@ -23,6 +23,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+D360_KEY = "D360-API-KEY"  # the header of 360dialog and the on-premise API
 MAX_ANSWER_BYTES = 1_048_576  # of a send; Meta's are below 1 KB
 CONNECT_TIMEOUT_S = 10  # a host that does not take a connection in this time is down
 # Shorter than the idle time after which servers and load balancers close connections, so that a send does not meet one

@@ -1,9 +1,11 @@
 """Accounts and numbers: what is stored, shown, changed and refused."""
 
 import asyncio
+import json
 
 from admin_client import NUMBER_SECRET, UPSTREAM_TOKEN, Api
 
+WEBHOOK_SECRET = "a-webhook-secret.of_its~own"
 ACCOUNT = "/v1/accounts/acme"
 NUMBER = "/v1/numbers/106540352242922"
 FULL = {
@@ -16,6 +18,7 @@ FULL = {
     "regime": "pmp-2026-10",
     "upstream_token": UPSTREAM_TOKEN,
     "app_secret": NUMBER_SECRET,
+    "webhook_secret": WEBHOOK_SECRET,
     "app_url": "https://app.example.com/hook?x=1",
     "mode": "off",
     "funds_rule": "cover",
@@ -93,6 +96,7 @@ async def test_a_number_is_created_with_its_defaults_and_its_balance(api: Api) -
         "regime": "auto",
         "upstream_token_set": False,
         "app_secret_set": False,
+        "webhook_secret_set": False,
         "app_url": None,
         "mode": "enforce",
         "funds_rule": "above_zero",
@@ -107,15 +111,18 @@ async def test_a_number_is_created_with_its_defaults_and_its_balance(api: Api) -
 async def test_a_number_is_replaced_and_changed_and_never_shows_its_secrets(api: Api) -> None:
     await api.add_number("106540352242922")
     shown = await api.ok("PUT", NUMBER, FULL)
-    secrets = ("upstream_token", "app_secret")
+    secrets = ("upstream_token", "app_secret", "webhook_secret")
     plain = {name: value for name, value in FULL.items() if name not in secrets}
     assert {name: shown[name] for name in plain} == plain | {"block_at": "1.50", "low_balance_at": "100.00"}
     assert shown["upstream_token_set"]
     assert shown["app_secret_set"]
+    assert shown["webhook_secret_set"]
+    assert WEBHOOK_SECRET not in json.dumps([shown, await api.ok("GET", "/v1/numbers")])
     assert shown["low_balance"]
     assert not set(secrets) & set(shown)
     known = api.gate.directory.numbers["106540352242922"]
     assert (known.upstream_token, known.app_secret) == (UPSTREAM_TOKEN, NUMBER_SECRET)
+    assert known.webhook_secret == WEBHOOK_SECRET
 
     changed = await api.ok("PATCH", NUMBER, {"mode": "enforce", "app_secret": None, "low_balance_at": None})
     assert changed == shown | {
@@ -177,6 +184,10 @@ BAD_FIELDS = [
     ("upstream_token", "a\r\nX-Evil: 1", "upstream_token: must be 1 to 4096 visible ASCII characters"),
     ("app_secret", "", "app_secret: must be 1 to 4096 visible ASCII characters without spaces."),
     ("app_secret", "x" * 4097, "app_secret: must be 1 to 4096 visible ASCII characters without spaces."),
+    ("webhook_secret", "15-characters-x", "webhook_secret: must be 16 to 256 letters, digits or . _ ~ -, so that it"),
+    ("webhook_secret", "with/a/slash/and?more", "webhook_secret: must be 16 to 256 letters, digits or . _ ~ -"),
+    ("webhook_secret", "x" * 257, "webhook_secret: must be 16 to 256 letters, digits or . _ ~ -"),
+    ("webhook_secret", "", "webhook_secret: must be 16 to 256 letters, digits or . _ ~ -"),
     ("waba_id", "+49", "waba_id: must be the WhatsApp Business Account's id, up to 64 digits."),
     ("display_phone_number", "1" * 65, "display_phone_number: must have at most 64 characters."),
     ("block_at", 1, 'block_at: must be a decimal string like "10.00"; a JSON number may lose digits.'),

@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
-from datetime import date
 
 import_started = time.perf_counter()
 import phonenumbers  # noqa: E402
@@ -17,9 +16,8 @@ IMPORT_MS = (time.perf_counter() - import_started) * 1e3
 
 from farebox.assets import asset  # noqa: E402
 from farebox.core import recipient as plans  # noqa: E402
-from farebox.core.market import Markets  # noqa: E402
 from farebox.core.recipient import Recipients, country_of  # noqa: E402
-from farebox.tariffs import _market_rows  # noqa: E402
+from farebox.tariffs import load_tariffs  # noqa: E402
 
 RECIPIENTS = 1_000_000
 SEED = 20261001
@@ -70,14 +68,14 @@ def misread(dice: random.Random) -> None:
     """Count what the numbers of 34 large countries, without a plus, are taken for by businesses of the same 34."""
     numbers = {country: mobiles(dice, country) for country in LARGE.split()}
     full = full_wrong = literal_wrong = national = national_wrong = 0
-    for home in numbers:
+    for home, own in numbers.items():
         reader, plan = Recipients(home), plans._plan(home)
         for user in (user for users in numbers.values() for user in users):
             full += 1
             full_wrong += reader.resolve(user).user != user
             stripped = plan.without_prefix(user)
             literal_wrong += plan.has_shape(stripped) and plan.calling_code + stripped != user
-        for user in numbers[home]:
+        for user in own:
             national += 1
             national_wrong += reader.resolve(user.removeprefix(plan.calling_code)).user != user
     say(f"\nfull mobile numbers without a plus: {full}, misread {full_wrong / full:.1%}")
@@ -94,7 +92,8 @@ def main() -> None:
     took_ms = (time.perf_counter() - started) * 1e3
     say(f"plans of {plans._plan.cache_info().currsize} countries: {took_ms:.0f} ms, {memory_kb() - before_kb} kB\n")
     dice = random.Random(SEED)
-    markets = Markets(_market_rows(asset("config/tariffs/markets.csv")), date(2026, 10, 1))
+    tariffs = load_tariffs(asset("config/tariffs"))
+    markets = tariffs.by_name(tariffs.names[0]).markets
     world, american = of_the_world(dice, RECIPIENTS), north_american(dice, RECIPIENTS)
     measure("market of a user, world", markets.of, world, RECIPIENTS)
     measure("market of a user, +1", markets.of, american, RECIPIENTS)

@@ -175,6 +175,8 @@ async def test_other_calls_arrive_as_they_were_made_but_for_the_token(
         await answer.read()
     (asked,) = upstream.asked
     assert (asked.method, asked.body) == (case.method, case.body)
+    if case.body:
+        assert asked.headers["Content-Length"] == str(len(case.body)), "a length that is known is passed on"
     assert asked.raw_path == (case.arrives or case.path).format(token=UPSTREAM_TOKEN)
     assert asked.headers["Authorization"] == f"Bearer {UPSTREAM_TOKEN}"
     assert world.key not in str(asked)

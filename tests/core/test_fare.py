@@ -8,7 +8,7 @@ from farebox.assets import asset
 from farebox.core.fare import price, verdict
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event, State
 from farebox.core.markup import NO_MARKUP, Markup
-from farebox.core.message import Kind, Message
+from farebox.core.message import ANYWHERE, Kind, Message
 from farebox.core.reply import Dialect
 from farebox.core.tariff import Class, InForce, UnpricedError, When
 from farebox.core.webhook import Pricing, Status
@@ -34,12 +34,14 @@ def number(regime: str = "auto", currency: str = "USD", zone: str = "UTC", marku
         regime=regime,
         upstream_token=None,
         app_secret=None,
+        webhook_secret=None,
         app_url=None,
         mode="enforce",
         funds_rule="above_zero",
         block_at_micros=0,
         low_balance_at_micros=None,
         markup=markup,
+        recipients=ANYWHERE,
     )
 
 
@@ -137,6 +139,7 @@ def hold(fare_micros: int = 3_400, category: str = "utility") -> KnownHold:
         in_free_entry_point=False,
         recipient="16505551234",
         opens=None,
+        sent_with=None,
     )
 
 

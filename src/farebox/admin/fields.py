@@ -93,6 +93,10 @@ Reference = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
 Label = Annotated[str, Field(max_length=64), PLAIN]
 WabaId = Annotated[str, Shape(r"[0-9]{0,64}", "must be the WhatsApp Business Account's id, up to 64 digits")]
 Secret = Annotated[str, _VISIBLE]
+# It may stand in a path, so it needs no escape there; 16 characters are beyond guessing over HTTP.
+WebhookSecret = Annotated[
+    str, Shape(r"[A-Za-z0-9._~-]{16,256}", "must be 16 to 256 letters, digits or . _ ~ -, so that it fits into a URL")
+]
 RegimeName = Annotated[str, Field(min_length=1, max_length=64), PLAIN]
 
 

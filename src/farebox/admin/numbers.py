@@ -20,6 +20,7 @@ from farebox.admin.fields import (
     RegimeName,
     Secret,
     WabaId,
+    WebhookSecret,
     Zone,
 )
 from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken, without_defaults
@@ -41,7 +42,9 @@ class NumberPut(Taken):
         "UTC", description="Time zone of the WhatsApp Business Account: months and tariffs turn there."
     )
     currency: Currency | None = Field(None, description="Currency of balance and rate card; null: the account's.")
-    dialect: Dialect = Field(Dialect.CLOUD, description="API that the application speaks.")
+    dialect: Dialect = Field(
+        Dialect.CLOUD, description="API that the application speaks; WhatsApp is called in the same one."
+    )
     regime: RegimeName = Field("auto", description="A tariff's name; auto: the one in force on the day.")
     upstream_token: Secret | None = Field(
         None, description="Token towards WhatsApp, never shown; null: the application's own passes through."
@@ -49,6 +52,10 @@ class NumberPut(Taken):
     app_secret: Secret | None = Field(
         None,
         description="Meta app secret that signs this number's webhooks, never shown; null: the one in the settings.",
+    )
+    webhook_secret: WebhookSecret | None = Field(
+        None,
+        description="What its webhooks present at /webhooks/360dialog, never shown; null: none are taken there.",
     )
     app_url: ApplicationUrl | None = Field(None, description="Where webhooks are relayed to.")
     mode: Mode = Field("enforce", description="off: sends pass without being metered.")
@@ -95,6 +102,7 @@ class Number(Given):
     regime: str
     upstream_token_set: bool
     app_secret_set: bool
+    webhook_secret_set: bool
     app_url: str | None
     mode: str
     funds_rule: str
@@ -206,6 +214,7 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
         body.funds_rule,
         body.block_at,
         body.low_balance_at,
+        body.webhook_secret,
         gate.clock.now_ms(),
         list(given),
     )
@@ -237,6 +246,7 @@ async def _shown(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
                 regime=row["regime"],
                 upstream_token_set=row["upstream_token_set"],
                 app_secret_set=row["app_secret_set"],
+                webhook_secret_set=row["webhook_secret_set"],
                 app_url=row["app_url"],
                 mode=row["mode"],
                 funds_rule=row["funds_rule"],

@@ -2,6 +2,8 @@
 
 All three levels are lists (`entry`, `changes`, `statuses` or `messages`), and every element is read. Meta adds fields,
 types and values without notice, so what is not understood is skipped, never an error: the bytes are relayed anyway.
+The on-premise API posts the innermost object alone, `{"contacts","messages"}` or `{"statuses"}`, which names no number:
+whoever receives it must know whose it is.
 Sources: Meta, "Webhooks: messages, statuses, message_template_status_update, template_category_update".
 """
 
@@ -12,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from farebox.core.message import CORRELATION, normalise_user, storable
+from farebox.core.message import CORRELATION, storable
+from farebox.core.recipient import USER_ID
 
 # "" is conversation-based pricing, which has no type.
 KNOWN_TYPES = frozenset({"", "regular", "free_customer_service", "free_entry_point", "free_group_customer_service"})
@@ -110,7 +113,8 @@ def sign(body: bytes, secret: str) -> str:
 
 def signature_ok(body: bytes, secret: str, header: str) -> bool:
     """Tell whether a payload was signed with this secret."""
-    return hmac.compare_digest(sign(body, secret).encode(), header.encode())
+    # A header that is no UTF-8 arrives with half surrogates; it is wrong, and no reason to fail.
+    return hmac.compare_digest(sign(body, secret).encode(), header.encode(errors="surrogateescape"))
 
 
 def load_webhook(body: bytes) -> dict[str, Any]:
@@ -157,6 +161,9 @@ def cut_for(payload: dict[str, Any], number_ids: set[str], waba_ids: set[str]) -
 
 
 def _changes(payload: dict[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any], dict[str, Any]]]:
+    if "entry" not in payload and ("messages" in payload or "statuses" in payload):
+        # Unwrapped. A number that it may name is not believed: it is the receiver's secret that says whose it is.
+        yield "", None, {}, payload
     for entry in _dicts(payload.get("entry")):
         for change in _dicts(entry.get("changes")):
             value = _dict(change.get("value"))
@@ -169,7 +176,8 @@ def _number_id(value: dict[str, Any]) -> str | None:
 
 def _inbound(value: dict[str, Any]) -> Iterator[Inbound]:
     for message in _dicts(value.get("messages")):
-        users = _users(message, "from", "from_user_id")
+        group_id = _text(message.get("group_id"))  # a group has one window, which any member opens
+        users = (group_id,) if group_id else _users(message, "from", "from_user_id")
         if users:
             yield Inbound(users, _seconds(message.get("timestamp")) or 0, bool(_dict(message.get("referral"))))
     for call in _dicts(value.get("calls")):
@@ -194,7 +202,7 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
         yield Status(
             wamid=_text(status.get("id")),
             status=_text(status.get("status")),
-            users=_users(status, "recipient_id", "recipient_user_id"),
+            users=_recipients(status),
             at_ms=_seconds(status.get("timestamp")) or 0,
             reference=_text(status.get(CORRELATION)),
             pricing=price,
@@ -217,8 +225,17 @@ def _templates(waba_id: str, field: str, value: dict[str, Any]) -> Iterator[Temp
         yield TemplateChange(waba_id, name, language, category, _text(value.get("event")).upper() or None)
 
 
+def _recipients(status: dict[str, Any]) -> tuple[str, ...]:
+    """Return whom a status speaks of. Of a group that is one member, or nobody in particular: then all of them."""
+    if status.get("recipient_type") == "group":
+        return _users(status, "recipient_participant_id", "recipient_participant_user_id")
+    return _users(status, "recipient_id", "recipient_user_id")
+
+
 def _users(fields: dict[str, Any], *names: str) -> tuple[str, ...]:
-    return tuple(user for name in names if (user := normalise_user(_text(fields.get(name)))))
+    """Return who is meant: WhatsApp writes digits, or a business-scoped user id, and both are names here."""
+    texts = (_text(fields.get(name)) for name in names)
+    return tuple(text for text in texts if (text.isascii() and text.isdigit()) or USER_ID.fullmatch(text))
 
 
 def _seconds(value: object) -> int | None:

@@ -99,7 +99,7 @@ class Objects:
 
     async def d360_templates(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/configs/templates` of 360dialog."""
-        return answer(self._templates.d360_list(channel(request, self._numbers).waba_id))
+        return answer(self._templates.d360_list(channel(request, self._numbers).waba_id, request.query))
 
     async def d360_webhook(self, request: web.Request) -> web.StreamResponse:
         """`GET` and `POST /v1/configs/webhook` of 360dialog: where this channel's webhooks go, unsigned.

@@ -70,6 +70,12 @@ class Sends:
         """`POST /v1/messages` with a 360dialog key: the on-premise shape."""
         return await self._send(request, channel(request, self._numbers), "on-premise")
 
+    async def onpremise_mark(self, request: web.Request) -> web.StreamResponse:
+        """`PUT /v1/messages/{id}`: mark as read, the on-premise way."""
+        body = parse_parameters(request, await read_body(request))
+        _mark({"status": body.get("status"), "message_id": request.match_info["message_id"]})
+        return answer({"meta": {"api_status": "stable", "version": "2.53.3"}})
+
     async def _send(self, request: web.Request, number: Number, dialect: str) -> web.StreamResponse:
         raw = await read_body(request)
         malformed: GraphError | None = None

@@ -148,8 +148,10 @@ class Templates:
             }
         return answer
 
-    def d360_list(self, waba_id: str) -> dict[str, Any]:
-        """Return 360dialog's list of the same templates (`GET /v1/configs/templates`)."""
+    def d360_list(self, waba_id: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of 360dialog's list of the same templates (`GET /v1/configs/templates`)."""
+        limit, offset = _count(query, "limit", LIMIT_MAX), _count(query, "offset", 0)
+        found = self.all(waba_id)
         listed = [
             {
                 "name": template.name,
@@ -160,10 +162,10 @@ class Templates:
                 "components": template.components,
                 "rejected_reason": "NONE",
             }
-            for template in self.all(waba_id)
+            for template in found[offset : offset + limit]
         ]
-        counts = {"count": len(listed), "filters": {}, "limit": 1000, "offset": 0, "sort": ["id"], "total": len(listed)}
-        return {"waba_templates": listed} | counts
+        paging = {"limit": limit, "offset": offset, "total": len(found)}
+        return {"waba_templates": listed, "count": len(listed), "filters": {}, "sort": ["id"]} | paging
 
 
 def namespace(waba_id: str) -> str:
@@ -203,6 +205,11 @@ def _limit(query: Mapping[str, str]) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise GraphError(100, message="(#100) Param limit must be a positive integer")
     return min(int(text), LIMIT_MAX)
+
+
+def _count(query: Mapping[str, str], name: str, usual: int) -> int:
+    text = query.get(name, "")
+    return min(int(text), TEMPLATES_MAX) if text.isascii() and text.isdigit() else usual
 
 
 def _cursor(position: int) -> str:

@@ -236,7 +236,9 @@ class SimulatedWhatsApp:
         ]
         app.router.add_get("/whatsapp_business/attachments" + SLASH, self._media_api.download)
         app.router.add_post("/messages", self._sends.d360)
+        app.router.add_post("/marketing_messages", self._sends.d360)
         app.router.add_post("/v1/messages", self._sends.onpremise)
+        app.router.add_put("/v1/messages/{message_id}", self._sends.onpremise_mark)
         app.router.add_post("/media", self._media_api.upload)
         app.router.add_get("/v1/configs/templates", self._objects.d360_templates)
         app.router.add_get("/v1/configs/webhook", self._objects.d360_webhook)
