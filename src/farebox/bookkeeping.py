@@ -9,7 +9,7 @@ from uuid import UUID
 from farebox import metrics
 from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
-from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
+from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, UnpricedError
 from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
 from farebox.directory import Number
 from farebox.funds import count_spend
@@ -156,7 +156,12 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
 
 def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:
     """Ask the tariff that is in force at the time of the delivery."""
-    return verdict(status, hold, tariff=gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()))
+    try:
+        tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
+    except UnpricedError as error:
+        log.warning("hold %s is decided about without a rate card: %s", hold.hold_id, error)
+        tariff = None
+    return verdict(status, hold, tariff=tariff)
 
 
 def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, said: Verdict) -> tuple[str, int] | None:
@@ -166,7 +171,7 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     """
     if said.event is not Event.DELIVER or said.conversation is None or hold.opens is None:
         return None
-    tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()).tariff
+    tariff, _ = gate.tariffs.regime_at(number, status.at_ms or gate.clock.now_ms())
     category = said.conversation if said.conversation in tariff.conversation_categories else hold.opens
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
 
@@ -205,7 +210,7 @@ Window = tuple[str, str, int]  # user, window, end in ms
 
 def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> list[Window]:
     now_ms = gate.clock.now_ms()
-    tariff = gate.tariffs.at(number, now_ms).tariff
+    tariff, _ = gate.tariffs.regime_at(number, now_ms)
     windows = []
     for message in inbound:
         # A window starts when the user wrote, which can not lie in the future whatever the timestamp says.
@@ -218,7 +223,7 @@ def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> 
 
 
 def _proven_windows(gate: Gate, number: Number, statuses: Iterable[Status]) -> list[Window]:
-    tariff = gate.tariffs.at(number, gate.clock.now_ms()).tariff
+    tariff, _ = gate.tariffs.regime_at(number, gate.clock.now_ms())
     return [
         (user, FREE_ENTRY_POINT, status.conversation_until_ms or status.at_ms + tariff.free_entry_point_ms)
         for status in statuses
