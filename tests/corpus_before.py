@@ -92,17 +92,17 @@ class Before:
             case [window, left]:
                 ends_ms = self._stage.gate.clock.now_ms() + parse_duration_ms(left)
                 user = bare(self.user)
-                await _open_windows(self._stage.gate, self.number, [(user, WINDOWS[window], ends_ms)])
+                await _open_windows(self._stage.gate, self.number, [(user, WINDOWS[window], ends_ms, None)])
             case _:
                 raise AssertionError(f"not understood: {cell!r}")
 
     async def _use_units(self, count: int, pool: str) -> None:
         """Let messages to others have used free units."""
         await self._stage.gate.ledger._pool.execute(
-            "INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, billed_micros, regime, category, market, "
-            "why, rate_source, state_evidence, pool, recipient, created_at, expires_at, ended_by, ended_at) "
-            "SELECT gen_random_uuid(), $1, 0, 'settled', 'free', 0, 0, 'x', 'service', 'x', 'x', '', '', $3, 'x', now(), now(), "
-            "'deliver', now() FROM generate_series(1, $2::int)",
+            "INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, billed_micros, regime, category, "
+            "market, why, rate_source, state_evidence, pool, recipient, created_at, expires_at, ended_by, ended_at) "
+            "SELECT gen_random_uuid(), $1, 0, 'settled', 'free', 0, 0, 'x', 'service', 'x', 'x', '', '', $3, 'x', "
+            "now(), now(), 'deliver', now() FROM generate_series(1, $2::int)",
             self._number_id, count, pool,
         )  # fmt: skip
 

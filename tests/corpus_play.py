@@ -230,9 +230,7 @@ def _after(cell: str, word: str) -> str:
 
 
 def _pricing(kind: str, category: str) -> dict[str, Any]:
-    """Write what a webhook says about a price. Conversation-based pricing knows no type, only whether it is billable."""
+    """Write what a webhook says about a price. Conversation-based pricing has no type, only whether it is billable."""
     if kind in ("billable", "free"):
         return {"billable": kind == "billable", "pricing_model": "CBP", "category": category}
     return {"billable": kind == "regular", "pricing_model": "PMP", "type": kind, "category": category}
-
-

@@ -33,8 +33,8 @@ class Conversations:
             )
         if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
             return
-        # A delivery that names no conversation (charged by the message, or at the end of its hold because its price never
-        # came) was charged itself: whoever rides it must not carry that fare a second time.
+        # A delivery that names no conversation (charged by the message, or at the end of its hold because its price
+        # never came) was charged itself: whoever rides it must not carry that fare a second time.
         state = "" if event is Event.DELIVER else await self._carry(hold)
         await self._wallet.converse(
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms

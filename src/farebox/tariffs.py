@@ -56,7 +56,7 @@ class Tariffs:
         return InForce(tariff, tariff.card(number.currency, day), day, number.markup)
 
     def regime_at(self, number: Number, now_ms: int) -> tuple[Tariff, date]:
-        """Return a number's regime at a moment, and its day: all that windows and pools need, with or without a card."""
+        """Return a number's regime at a moment, and its day: all that windows and pools need, card or no card."""
         day = local_day(now_ms, number.zone)
         return self.of(number.regime, day), day
 

@@ -96,11 +96,8 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdi
         seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
         return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
     market = tariff.market_of(status.users[0]) if status.users and tariff is not None else hold.market
-    try:
-        if tariff is None:
-            raise UnpricedError(hold.market)
-        billed_micros = tariff.charge_micros(market, category or hold.category)
-    except UnpricedError:
+    billed_micros = _charge_micros(tariff, market, category or hold.category)
+    if billed_micros is None:
         # No card, or a category or market that Meta added since: what was reserved is the best price we have.
         unpriced = f"no rate for {status.pricing.category} in {market}"
         return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
@@ -109,6 +106,13 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdi
         drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
     unknown = not status.pricing.known
     return Verdict(Event.DELIVER, billed_micros, drift, unknown=unknown, conversation=conversation)
+
+
+def _charge_micros(tariff: InForce | None, market: str, category: str) -> int | None:
+    try:
+        return None if tariff is None else tariff.charge_micros(market, category)
+    except UnpricedError:
+        return None
 
 
 def card_category(category: str) -> str:

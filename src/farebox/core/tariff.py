@@ -40,6 +40,8 @@ class When(StrEnum):
 CUSTOMER_SERVICE = "csw"
 FREE_ENTRY_POINT = "fep"
 FREE_ENTRY_POINT_OFFER = "fep_offer"
+# User, window, end in ms; and a time in ms: it opens only if it was not open then. None: it grows in any case.
+Window = tuple[str, str, int, int | None]
 
 OPENS_FREE_ENTRY_POINT = "free_entry_point"  # what a term says it opens, if it is no conversation
 
@@ -99,9 +101,7 @@ class Offer:
     @property
     def always_free(self) -> bool:
         """Tell whether the message is free whatever state the number is in, and takes no unit."""
-        return all(
-            term.rule.message_class is Class.FREE and term.rule.when is not When.POOL for term in self.terms
-        )
+        return all(term.rule.message_class is Class.FREE and term.rule.when is not When.POOL for term in self.terms)
 
     @property
     def unpriced(self) -> bool:
