@@ -23,6 +23,9 @@ KINDS = frozenset({"reaction", "direct_utility", "direct_authentication", "call"
 _CARD_NAME = re.compile(r"([a-z]+)_([a-z]{3})_(\d{4}-\d{2}-\d{2})")
 
 
+Cuts = tuple[tuple[date, Markets], ...]
+
+
 class TariffError(ValueError):
     """A tariff file is wrong. The text names the file, the line where there is one, and what to do."""
 
@@ -94,13 +97,19 @@ class _Regime(_Model):
 def load_folder(folder: Path) -> list[Tariff]:
     """Load and check every tariff of a folder; raises TariffError with the file and line of the first mistake."""
     rows = list(_market_rows(folder / "markets.csv"))
-    tariffs = [_load(file, folder, rows) for file in sorted(folder.glob("*.toml"))]
+    cuts = _cuts(rows)
+    tariffs = [_load(file, folder, rows, cuts) for file in sorted(folder.glob("*.toml"))]
     if not tariffs:
         raise TariffError(f"{folder}: there is no tariff (*.toml) in this folder")
     return tariffs
 
 
-def _load(file: Path, folder: Path, rows: list[MarketRow]) -> Tariff:
+def _cuts(rows: list[MarketRow]) -> Cuts:
+    days = {day for row in rows for day in (row.valid_from, row.valid_to) if day is not None}
+    return tuple((day, Markets(rows, day)) for day in sorted(days, reverse=True))
+
+
+def _load(file: Path, folder: Path, rows: list[MarketRow], cuts: Cuts) -> Tariff:
     try:
         regime = _Regime.model_validate(tomllib.loads(file.read_text()))
     except tomllib.TOMLDecodeError as error:
@@ -109,7 +118,7 @@ def _load(file: Path, folder: Path, rows: list[MarketRow]) -> Tariff:
         first = error.errors()[0]
         raise TariffError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     _check_terms(file, regime)
-    cards = _cards(file, folder, regime.cards, rows)
+    cards = _cards(file, folder, regime.cards)
     rules = {kind: regime.rules(kind) for kind in KINDS}
     _check_cards(file, cards, rules, rows)
     return Tariff(
@@ -126,6 +135,7 @@ def _load(file: Path, folder: Path, rows: list[MarketRow]) -> Tariff:
         cards_name=regime.cards.name,
         cards=cards,
         card_changes=tuple(sorted(regime.cards.changes, reverse=True)),
+        markets=cuts,
     )
 
 
@@ -156,7 +166,7 @@ def _check_term(place: str, term: _Term) -> None:
         raise TariffError(f'{place}: when = "conversation" goes with of = [the conversations that it may ride]')
 
 
-def _cards(file: Path, folder: Path, named: _Cards, rows: list[MarketRow]) -> dict[str, tuple[Card, ...]]:
+def _cards(file: Path, folder: Path, named: _Cards) -> dict[str, tuple[Card, ...]]:
     found: dict[str, list[Card]] = {}
     for path in sorted((folder / "rates").glob(f"{named.name}_*.csv"), reverse=True):
         match = _CARD_NAME.fullmatch(path.stem)
@@ -165,7 +175,7 @@ def _cards(file: Path, folder: Path, named: _Cards, rows: list[MarketRow]) -> di
         currency, day = match[2].upper(), date.fromisoformat(match[3])
         if day >= named.since:
             rates = _rates(path, folder, currency, named.without)
-            found.setdefault(currency, []).append(Card(currency, day, rates, Markets(rows, day)))
+            found.setdefault(currency, []).append(Card(currency, day, rates))
     if not found:
         raise TariffError(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
     return {currency: tuple(cards) for currency, cards in found.items()}

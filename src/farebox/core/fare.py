@@ -78,10 +78,11 @@ class Verdict:
     conversation: str | None = None  # the category of the conversation that the delivery belongs to
 
 
-def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | None:
+def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdict | None:
     """Return what a status means for its hold, None where it means nothing (sent, an unknown status).
 
-    The category and type of the webhook win over our own classification. `tariff` is the one in force at delivery.
+    The category and type of the webhook win over our own classification. `tariff` is the one in force at delivery,
+    None where it has no card for the number: a message that was sent is decided about all the same.
     """
     if status.status == "failed":
         return Verdict(Event.FAIL, 0)
@@ -94,11 +95,10 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | No
     if status.pricing.free:
         seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
         return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
-    market = tariff.market_of(status.users[0]) if status.users else hold.market
-    try:
-        billed_micros = tariff.charge_micros(market, category or hold.category)
-    except UnpricedError:
-        # A category or market that Meta added since this card: what was reserved is the best price we have.
+    market = tariff.market_of(status.users[0]) if status.users and tariff is not None else hold.market
+    billed_micros = _charge_micros(tariff, market, category or hold.category)
+    if billed_micros is None:
+        # No card, or a category or market that Meta added since: what was reserved is the best price we have.
         unpriced = f"no rate for {status.pricing.category} in {market}"
         return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
     drift = None
@@ -106,6 +106,13 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | No
         drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
     unknown = not status.pricing.known
     return Verdict(Event.DELIVER, billed_micros, drift, unknown=unknown, conversation=conversation)
+
+
+def _charge_micros(tariff: InForce | None, market: str, category: str) -> int | None:
+    try:
+        return None if tariff is None else tariff.charge_micros(market, category)
+    except UnpricedError:
+        return None
 
 
 def card_category(category: str) -> str:
