@@ -242,21 +242,98 @@ SELECT n.*, a.markup_ppm, a.markup_fixed_micros, a.tax_ppm FROM number n JOIN ac
 SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;
 
 -- all_templates --
-SELECT waba_id, name, language, category, status FROM template;
+SELECT waba_id, name, language, category, status, bid_amount FROM template;
+
+-- last_template_change --
+SELECT coalesce(max(change_id), 0) AS change_id FROM template_change;
 
 -- put_templates --
--- Writes only what changed, so that an unchanged list announces nothing new.
-INSERT INTO template (waba_id, name, language, category, status, updated_at)
-SELECT *, to_timestamp($6::bigint / 1000.0) FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-ON CONFLICT (waba_id, name, language) DO UPDATE
-SET category = excluded.category, status = excluded.status, updated_at = excluded.updated_at
-WHERE (template.category, template.status) IS DISTINCT FROM (excluded.category, excluded.status);
+-- Takes over what a webhook or a list says about templates and returns what changed; what is not said (null) stays.
+-- Only what changed is written, so that an unchanged list announces nothing. Passed over: a webhook older than the one
+-- that spoke last, and a list that was asked for ($13) before a change that is known by now.
+WITH asked AS (
+    SELECT waba_id, name, language, category, status, coming, to_timestamp(coming_ms / 1000.0) AS coming_at, previous,
+           bid_known, bid_amount, to_timestamp(said_ms / 1000.0) AS said_at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[],
+                $9::boolean[], $10::bigint[], $11::bigint[])
+        AS t (waba_id, name, language, category, status, coming, coming_ms, previous, bid_known, bid_amount, said_ms)
+    WHERE $13::bigint IS NULL OR NOT EXISTS (
+        SELECT FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language) AND c.change_id > $13)
+), known AS (
+    SELECT template.* FROM template JOIN asked USING (waba_id, name, language)
+    ORDER BY waba_id, name, language FOR UPDATE OF template
+), fresh AS (
+    SELECT a.waba_id, a.name, a.language, k AS was, coalesce(k.category, a.previous) AS old_category,
+           coalesce(CASE WHEN k.category_said_at > a.said_at THEN k.category ELSE a.category END, k.category) AS category,
+           coalesce(CASE WHEN k.status_said_at > a.said_at THEN k.status ELSE a.status END, k.status, '') AS status,
+           CASE WHEN k.category_said_at > a.said_at THEN NULL ELSE a.coming END AS coming, a.coming_at,
+           CASE WHEN a.bid_known THEN a.bid_amount ELSE k.bid_amount END AS bid_amount,
+           CASE WHEN a.category IS NULL THEN k.category_said_at ELSE greatest(k.category_said_at, a.said_at) END
+               AS category_said_at,
+           CASE WHEN a.status IS NULL THEN k.status_said_at ELSE greatest(k.status_said_at, a.said_at) END
+               AS status_said_at
+    FROM asked a LEFT JOIN known k USING (waba_id, name, language)
+    WHERE coalesce(k.category, a.category) IS NOT NULL
+), said AS (  -- an announcement ends when the category changes, whether to the one announced or to another
+    SELECT waba_id, name, language, was, old_category, category, status, bid_amount, category_said_at, status_said_at,
+           nullif(coalesce(coming, CASE WHEN category = (was).category THEN (was).coming_category END), category)
+               AS coming_category,
+           CASE WHEN coming IS NULL OR coming = (was).coming_category THEN coalesce(coming_at, (was).coming_at)
+                ELSE coming_at END AS coming_at
+    FROM fresh
+), written AS (
+    INSERT INTO template (waba_id, name, language, category, status, coming_category, coming_at, bid_amount,
+                          category_said_at, status_said_at, updated_at)
+    SELECT waba_id, name, language, category, status, coming_category,
+           CASE WHEN coming_category IS NOT NULL THEN coming_at END, bid_amount, category_said_at, status_said_at,
+           to_timestamp($12::bigint / 1000.0)
+    FROM said
+    WHERE (category, status, coming_category, bid_amount, category_said_at, status_said_at) IS DISTINCT FROM
+          ((was).category, (was).status, (was).coming_category, (was).bid_amount, (was).category_said_at,
+           (was).status_said_at)
+    ON CONFLICT (waba_id, name, language) DO UPDATE
+    SET category = excluded.category, status = excluded.status, coming_category = excluded.coming_category,
+        coming_at = excluded.coming_at, bid_amount = excluded.bid_amount, category_said_at = excluded.category_said_at,
+        status_said_at = excluded.status_said_at, updated_at = excluded.updated_at
+), news AS (
+    SELECT waba_id, name, language, 'category' AS what, old_category AS old, category AS new, 'done' AS state,
+           NULL::timestamptz AS due_at
+    FROM said WHERE old_category <> category
+    UNION ALL
+    SELECT waba_id, name, language, 'category', category, coming_category, 'impending', coming_at
+    FROM said WHERE coming_category IS DISTINCT FROM (was).coming_category AND coming_category IS NOT NULL
+    UNION ALL
+    SELECT waba_id, name, language, 'status', (was).status, status, 'done', NULL
+    FROM said WHERE nullif((was).status, '') <> status
+    UNION ALL
+    SELECT waba_id, name, language, 'bid', (was).bid_amount::text, bid_amount::text, 'done', NULL
+    FROM said WHERE (was).waba_id IS NOT NULL AND bid_amount IS DISTINCT FROM (was).bid_amount
+)
+INSERT INTO template_change (waba_id, name, language, what, old, new, state, due_at, source, at)
+SELECT waba_id, name, language, what, old, new, state, due_at, $14, to_timestamp($12::bigint / 1000.0) FROM news
+RETURNING *;
 
--- change_template --
--- A webhook says what changed about a template; what it does not say stays.
-UPDATE template SET category = coalesce($4, category), status = coalesce($5, status),
-                    updated_at = to_timestamp($6::bigint / 1000.0)
-WHERE waba_id = $1 AND name = $2 AND language = $3;
+-- templates_after --
+-- A page of templates, each with its last change and its last change of category. `place` is where the page ended.
+SELECT t.*, concat_ws('/', t.waba_id, t.name, t.language) AS place,
+       (SELECT max(change_id) FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language)) AS last_change_id,
+       (SELECT max(change_id) FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language) AND c.what = 'category')
+           AS last_category_change_id
+FROM template t
+WHERE ($1::text IS NULL OR t.waba_id = $1) AND ($2::text IS NULL OR t.name = $2)
+  AND concat_ws('/', t.waba_id, t.name, t.language) COLLATE "C" > $3
+ORDER BY concat_ws('/', t.waba_id, t.name, t.language) COLLATE "C" LIMIT $4;
+
+-- template_changes_named --
+SELECT * FROM template_change WHERE change_id = ANY ($1::bigint[]);
+
+-- template_changes --
+SELECT * FROM template_change
+WHERE ($1::text IS NULL OR waba_id = $1) AND ($2::text IS NULL OR name = $2) AND change_id < $3
+ORDER BY change_id DESC LIMIT $4;
 
 -- Admin reads and writes.
 

@@ -73,6 +73,7 @@ class Template:
 
     category: str
     status: str
+    bid_amount: int | None = None  # max price for 1,000 deliveries, in the smallest unit of the account's currency
 
 
 def new_key() -> tuple[str, bytes]:
@@ -117,6 +118,10 @@ class Directory:
             if number.webhook_secret and hmac.compare_digest(number.webhook_secret.encode(), _bytes(secret))
         ]
 
+    def numbers_of(self, registry: str) -> list[Number]:
+        """Return the numbers that a template list counts for, in the order of their ids."""
+        return sorted((n for n in self.numbers.values() if n.registry == registry), key=lambda n: n.number_id)
+
     async def load(self, ledger: Ledger) -> None:
         """Read all tables."""
         await self.load_numbers(ledger)
@@ -150,7 +155,9 @@ class Directory:
         """Read the template registry."""
         async with self._loading:
             self.templates = {
-                (row["waba_id"], row["name"], row["language"]): Template(row["category"], row["status"])
+                (row["waba_id"], row["name"], row["language"]): Template(
+                    row["category"], row["status"], row["bid_amount"]
+                )
                 for row in await ledger.fetch("all_templates")
             }
 

@@ -64,6 +64,12 @@ LATE_CHARGES = Counter(
 UNKNOWN_TEMPLATES = Counter(
     "farebox_unknown_templates_total", "Sends of a template that the registry does not know.", registry=REGISTRY
 )
+DEARER_TEMPLATES = Counter(
+    "farebox_template_dearer_total",
+    "Changes of a template's category, announced or done, that make it dearer.",
+    ("account",),
+    registry=REGISTRY,
+)
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 UNACCOUNTED = Counter(
     "farebox_unaccounted_sends_total", "Free sends passed while a store was away, without a hold.", registry=REGISTRY

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from farebox.core.market import Markets
@@ -74,6 +75,11 @@ class Card:
     valid_from: date
     rates: Mapping[tuple[str, str], Rate]
     markets: Markets
+
+    @cached_property
+    def market_names(self) -> tuple[str, ...]:
+        """Return the markets that it has rates for."""
+        return tuple(sorted({market for market, _ in self.rates}))
 
 
 @dataclass(frozen=True, slots=True)
