@@ -12,6 +12,7 @@ from farebox.config import Settings
 from farebox.core.recipient import load_plans
 from farebox.directory import Directory
 from farebox.funds import Funds
+from farebox.groups import Groups
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
 from farebox.registry import Registry
@@ -37,6 +38,7 @@ class Gate:
     funds: Funds
     upstream: Upstream
     templates: Templates
+    groups: Groups
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -76,6 +78,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
             funds=Funds(wallet, ledger, clock, tariffs, rebuild, grace_ms=settings.late_webhook_grace_s * 1000),
             upstream=upstream,
             templates=Templates(Registry(directory, ledger, tariffs, clock), upstream),
+            groups=Groups(upstream, clock),
         )
         yield gate
         if gate.tasks:

@@ -34,6 +34,7 @@ class NewHold:
     opens: str | None
     rides: UUID | None
     overdrawn: bool
+    sent_with: UUID | None  # of a group: the hold that speaks for the send
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class KnownHold:
     in_free_entry_point: bool
     recipient: str
     opens: str | None
+    sent_with: UUID | None
 
     @property
     def open(self) -> bool:
@@ -94,6 +96,18 @@ class Truth:
     pools: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A hold that is to end: what it is billed, and the status that says so."""
+
+    hold: KnownHold
+    billed_micros: int
+    webhook: dict[str, Any] | None = None
+    wamid: str | None = None
+    conversation_id: str | None = None
+    conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
+
+
 def known_hold(row: asyncpg.Record) -> KnownHold:
     """Read a hold as `holds_by_reference` and `next_rider` return it."""
     return KnownHold(
@@ -110,6 +124,7 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         in_free_entry_point=row["in_free_entry_point"],
         recipient=row["recipient"],
         opens=row["opens"],
+        sent_with=row["sent_with"],
     )
 
 

@@ -35,13 +35,20 @@ class WalletUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One send that wants its fare: its hold id, number, recipient and offer, and the number's own rules."""
+class Part:
+    """One fare of a send: its hold id, whose windows count (the user, or the whole group), and the offer."""
 
     hold_id: str
-    number_id: str
     user: str
     offer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One send that wants its fare, and the number's own rules. A group send has a part for each member."""
+
+    number_id: str
+    parts: tuple[Part, ...]
     block_at_micros: int
     cover: bool
     shadow: bool
@@ -49,20 +56,26 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What the wallet said: whether it took the fare, by which term, and what is left.
+class Taken:
+    """Which term a part was taken by. `rides`: the hold that opened the conversation that the message rides."""
 
-    `overdrawn`: taken in shadow mode where it would have been refused. `rides`: the hold that opened the conversation
-    that the message rides.
+    term: int
+    evidence: str
+    paid: bool
+    rides: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the wallet said: whether it took the send, part by part, and what is left.
+
+    `overdrawn`: taken in shadow mode where it would have been refused.
     """
 
     taken: bool
     overdrawn: bool
-    term: int
     available_micros: int
-    evidence: str
-    paid: bool
-    rides: str
+    parts: tuple[Taken, ...]
     epoch: int
 
 
@@ -212,15 +225,12 @@ class Wallet:
             if isinstance(answer, RedisError):
                 raise _unavailable(answer) if isinstance(answer, _AWAY) else answer
             epoch, *results = answer
-            for place, (outcome, term, available, evidence, paid, rides) in zip(places, results, strict=bool(epoch)):
+            for place, (outcome, available, *parts) in zip(places, results, strict=bool(epoch)):
                 decisions[place] = Decision(
                     taken=outcome != "refused",
                     overdrawn=outcome == "overdrawn",
-                    term=term - 1,
                     available_micros=int(available),
-                    evidence=evidence,
-                    paid=bool(paid),
-                    rides=rides,
+                    parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides in parts),
                     epoch=int(epoch),
                 )
         return decisions
@@ -259,8 +269,10 @@ def _take_arguments(asks: list[Ask]) -> tuple[list[str], list[str]]:
         str(KEEP_WINDOWS_MS),
     ]
     for ask in asks:
-        keys.append(_key(ask.number_id, f"user:{ask.user}"))
-        arguments += [ask.hold_id, ask.offer]
+        arguments.append(str(len(ask.parts)))
+        for part in ask.parts:
+            keys.append(_key(ask.number_id, f"user:{part.user}"))
+            arguments += [part.hold_id, part.offer]
     return keys, arguments
 
 
