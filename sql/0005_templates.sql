@@ -21,3 +21,33 @@ CREATE TABLE template_change (
     at          timestamptz NOT NULL
 );
 CREATE INDEX template_change_of ON template_change (waba_id, name, language, change_id);
+
+-- When authentication messages to other countries began to cost more: by the operator's word, else by WhatsApp's.
+ALTER TABLE number ADD COLUMN auth_international boolean;
+CREATE TABLE auth_international (
+    waba_id    text NOT NULL,
+    country    text NOT NULL CHECK (country ~ '^([A-Z]{2})?$'),  -- empty: every country without a row of its own
+    starts_at  timestamptz NOT NULL,
+    PRIMARY KEY (waba_id, country)
+);
+
+-- Volume tiers that an account has reached. Of repeated webhooks the earliest time is the official one.
+CREATE TABLE volume_tier (
+    waba_id     text NOT NULL,
+    region      text NOT NULL,  -- Meta's word for the market
+    category    text NOT NULL,
+    month       text NOT NULL CHECK (month ~ '^\d{4}-\d{2}$'),  -- in the account's time zone
+    lower       bigint NOT NULL,  -- the first message that the tier's rate applies to
+    reached_at  timestamptz NOT NULL,
+    PRIMARY KEY (waba_id, region, category, month, lower)
+);
+
+DROP TRIGGER number_change ON number;
+CREATE TRIGGER number_change AFTER INSERT OR DELETE OR UPDATE OF account_id, display_phone_number, waba_id, timezone, currency,
+    dialect, regime, upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
+    webhook_secret, auth_international
+    ON number FOR EACH STATEMENT EXECUTE FUNCTION announce_change();
+CREATE TRIGGER auth_international_change AFTER INSERT OR DELETE OR UPDATE ON auth_international
+    FOR EACH STATEMENT EXECUTE FUNCTION announce_change();
+CREATE TRIGGER volume_tier_change AFTER INSERT OR DELETE OR UPDATE ON volume_tier
+    FOR EACH STATEMENT EXECUTE FUNCTION announce_change();

@@ -36,7 +36,7 @@ WHERE hold.hold_id = asked.hold_id;
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+       state_evidence LIKE 'fep%' AS in_free_entry_point, rate_source LIKE 'bid %' AS bid, recipient, opens, sent_with
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
@@ -85,7 +85,7 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- next_rider --
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+       state_evidence LIKE 'fep%' AS in_free_entry_point, rate_source LIKE 'bid %' AS bid, recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --
@@ -238,6 +238,28 @@ UPDATE clock SET offset_ms = $1;
 -- all_numbers --
 SELECT n.*, a.markup_ppm, a.markup_fixed_micros, a.tax_ppm FROM number n JOIN account a USING (account_id);
 
+-- all_starts --
+SELECT waba_id, country, (extract(epoch FROM starts_at) * 1000)::bigint AS starts_ms FROM auth_international;
+
+-- all_tiers --
+-- Of the months that a delivery may still belong to: a message may arrive 30 days after it was sent.
+SELECT waba_id, region, category, month, lower, (extract(epoch FROM reached_at) * 1000)::bigint AS reached_ms
+FROM volume_tier WHERE month >= (SELECT to_char(max(to_date(month, 'YYYY-MM')) - interval '3 months', 'YYYY-MM') FROM volume_tier);
+
+-- put_starts --
+INSERT INTO auth_international (waba_id, country, starts_at)
+SELECT $1, country, to_timestamp(starts_ms / 1000.0) FROM unnest($2::text[], $3::bigint[]) AS t (country, starts_ms)
+ON CONFLICT (waba_id, country) DO UPDATE SET starts_at = excluded.starts_at
+WHERE auth_international.starts_at <> excluded.starts_at;
+
+-- put_tiers --
+INSERT INTO volume_tier (waba_id, region, category, month, lower, reached_at)
+SELECT $1, region, category, month, lower, to_timestamp(reached_ms / 1000.0)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+    AS t (region, category, month, lower, reached_ms)
+ON CONFLICT (waba_id, region, category, month, lower) DO UPDATE SET reached_at = excluded.reached_at
+WHERE volume_tier.reached_at > excluded.reached_at;
+
 -- active_keys --
 SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;
 
@@ -356,14 +378,14 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
@@ -372,9 +394,9 @@ FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        webhook_secret, created_at)
+                        webhook_secret, created_at, auth_international)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            to_timestamp($17::bigint / 1000.0))
+            to_timestamp($17::bigint / 1000.0), $19::boolean)
     ON CONFLICT (number_id) DO UPDATE
     SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
         display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
@@ -395,7 +417,9 @@ WITH written AS (
         low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($18::text[]) THEN excluded.low_balance_at_micros
                                      ELSE number.low_balance_at_micros END,
         webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
-                              ELSE number.webhook_secret END
+                              ELSE number.webhook_secret END,
+        auth_international = CASE WHEN 'auth_international' = ANY ($18::text[]) THEN excluded.auth_international
+                                  ELSE number.auth_international END
     WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))

@@ -54,7 +54,9 @@ class Tariffs:
         """
         day = local_day(now_ms, number.zone)
         tariff = self.of(number.regime, day)
-        return InForce(tariff, tariff.card(number.currency, day), day, number.markup)
+        return InForce(
+            tariff, tariff.card(number.currency, day), day, number.markup, now_ms, number.abroad, number.volume
+        )
 
     def of(self, regime: str, day: date) -> Tariff:
         """Return a regime's tariff on a day; raises UnpricedError where it is not loaded."""

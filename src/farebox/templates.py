@@ -16,7 +16,7 @@ import aiohttp
 from farebox.core.message import storable
 from farebox.core.reply import CODE_PARAMETER, Dialect
 from farebox.core.webhook import TemplateChange
-from farebox.directory import Number
+from farebox.directory import Number, Template
 from farebox.registry import Registry
 from farebox.upstream import D360_KEY, Upstream
 
@@ -47,14 +47,14 @@ class Templates:
         self._misses: dict[tuple[str, str, str], int] = {}
         self._lookups: dict[tuple[str, str, str], asyncio.Future[None]] = {}
 
-    async def category(self, number: Number, name: str, language: str) -> str | None:
-        """Return a template's category; an unknown template is looked up once. None: nobody knows it."""
+    async def find(self, number: Number, name: str, language: str) -> Template | None:
+        """Return a template; an unknown one is looked up once. None: nobody knows it."""
         key = (number.registry, name, language)
         known = self._directory.templates.get(key)
         if known is None and self._misses.get(key, 0) <= self._clock.now_ms():
             await self._look_up(number, key)
             known = self._directory.templates.get(key)
-        return known.category if known else None
+        return known
 
     async def sync(self) -> int:
         """Read all template lists, each with one number's token; return how many templates were read."""

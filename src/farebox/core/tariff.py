@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from farebox.core.account import AUTHENTICATION, INTERNATIONAL, NO_VOLUME, NOT_ABROAD, Abroad, Volume
 from farebox.core.market import Markets
 from farebox.core.markup import NO_MARKUP, Markup
 
@@ -67,6 +68,14 @@ class Rate:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The published rate from one message of a month on, in one market and category."""
+
+    lower: int
+    rate: Rate
+
+
 @dataclass(frozen=True)
 class Card:
     """A rate card in one currency, and the markets of its day."""
@@ -75,6 +84,7 @@ class Card:
     valid_from: date
     rates: Mapping[tuple[str, str], Rate]
     markets: Markets
+    tiers: Mapping[tuple[str, str], tuple[Tier, ...]] = field(default_factory=dict)  # lowest first; most have none
 
     @cached_property
     def market_names(self) -> tuple[str, ...]:
@@ -149,29 +159,36 @@ class Tariff:
         """Return the name of a month's pool."""
         return f"{self.pool_name}:{month}"
 
-    def offer(self, card: Card, *, kind: str, category: str, market: str, month: str, markup: Markup) -> Offer:
+    def offer(
+        self, card: Card, *, kind: str, category: str, market: str, month: str, markup: Markup, cap: Rate | None = None
+    ) -> Offer:
         """Return the terms of a message of this kind ("service", "utility", "direct_utility", ...).
 
-        `month` ("2026-11", in the number's time zone) names the pool that a free unit is taken from. Offers are few
-        (kinds x markets), so each is built once.
+        `month` ("2026-11", in the number's time zone) names the pool that a free unit is taken from. `cap` is the
+        highest price that was bid, in place of the card's. Offers are few (kinds x markets), so each is built once.
         """
-        key = (kind, market, month, card.currency, card.valid_from, markup)
+        key = (kind, market, month, card.currency, card.valid_from, markup, cap)
         known = self._offers.get(key)
         if known is not None:
             return known
-        terms = tuple(self._term(rule, card, market, month, markup) for rule in self.rules[kind])
+        terms = tuple(
+            self._term(rule, cap or self._rate(rule, card, market), month, markup) for rule in self.rules[kind]
+        )
         wire = json.dumps([self._wire(term) for term in terms], separators=(",", ":"))
         offer = Offer(self.name, category, market, terms, wire)
         if len(self._offers) >= MAX_OFFERS:
             self._offers.clear()
-        self._offers[key] = offer
+        if cap is None:  # bids are as many as clients like
+            self._offers[key] = offer
         return offer
 
-    def _term(self, rule: TermRule, card: Card, market: str, month: str, markup: Markup) -> Term:
+    def _rate(self, rule: TermRule, card: Card, market: str) -> Rate | None:
+        return None if rule.rate is None else rate_of(card, market, rule.rate, rule.or_rate)
+
+    def _term(self, rule: TermRule, rate: Rate | None, month: str, markup: Markup) -> Term:
         pool = self.pool(month) if rule.when is When.POOL else None
-        if rule.rate is None:
+        if rule.rate is None or rate is None:
             return Term(rule, 0, "", pool)
-        rate = rate_of(card, market, rule.rate, rule.or_rate)
         return Term(rule, markup.fare_micros(rate.micros), rate.source, pool)
 
     def _wire(self, term: Term) -> dict[str, Any]:
@@ -216,6 +233,9 @@ class InForce:
     card: Card
     day: date
     markup: Markup = NO_MARKUP
+    at_ms: int = 0
+    abroad: Abroad = NOT_ABROAD
+    volume: Volume = NO_VOLUME
 
     @property
     def month(self) -> str:
@@ -240,25 +260,46 @@ class InForce:
         """Return Meta's own rate; raises UnpricedError."""
         return rate_of(self.card, market, category)
 
-    def dearest_category(self, market: str) -> str:
-        """Return the template category that costs most in a market: what an unknown template is reserved at."""
+    def authentication(self, user: str) -> str:
+        """Return which of the two authentication rates counts for a user: the international one, where there is one."""
+        international = (self.market_of(user), INTERNATIONAL) in self.card.rates
+        return INTERNATIONAL if international and self.abroad.applies(user, self.at_ms) else AUTHENTICATION
+
+    def dearest_category(self, user: str) -> str:
+        """Return the template category that costs most for a user: what an unknown template is reserved at."""
+        market = self.market_of(user)
         return max(
-            ("utility", "authentication", "marketing"),
+            ("utility", self.authentication(user), "marketing"),
             key=lambda category: self.rate(market, category).micros,
         )
 
-    def offer(self, *, kind: str, category: str, market: str) -> Offer:
+    def offer(self, *, kind: str, category: str, market: str, cap: Rate | None = None) -> Offer:
         """Return the terms of a message."""
         return self.tariff.offer(
-            self.card, kind=kind, category=category, market=market, month=self.month, markup=self.markup
+            self.card, kind=kind, category=category, market=market, month=self.month, markup=self.markup, cap=cap
         )
 
     def charge_micros(self, market: str, category: str) -> int:
-        """Return what a delivery of a category costs that WhatsApp calls regular; raises UnpricedError.
+        """Return what a delivery of a category costs that WhatsApp calls regular; raises UnpricedError."""
+        return self.markup.fare_micros(self.list_rate(market, category).micros)
+
+    def tier_rate(self, market: str, category: str) -> Rate | None:
+        """Return the published rate of the volume tier that the account has reached; None: the list rate counts.
+
+        From the card's own table of tiers, never computed: Meta rounds it
+        (https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing).
+        """
+        tiers = self.card.tiers.get((market, category), ())
+        if not tiers:
+            return None
+        reached = self.volume.reached(market, category, self.month, self.at_ms)
+        return next((tier.rate for tier in reversed(tiers) if 0 < tier.lower <= reached), None)
+
+    def list_rate(self, market: str, category: str) -> Rate:
+        """Return the card's rate for a delivery that WhatsApp calls regular; raises UnpricedError.
 
         The tariff's own term for that category says which column of the card counts, and which one stands in for it.
         """
         terms = (rule for rules in self.tariff.rules.values() for rule in rules if rule.rate is not None)
         rule = next((rule for rule in terms if category in (rule.rate, rule.opens)), None)
-        rate = rate_of(self.card, market, rule.rate or category, rule.or_rate) if rule else self.rate(market, category)
-        return self.markup.fare_micros(rate.micros)
+        return rate_of(self.card, market, rule.rate or category, rule.or_rate) if rule else self.rate(market, category)

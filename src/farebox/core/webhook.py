@@ -12,8 +12,9 @@ import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
+from farebox.core.account import Notice, notices
 from farebox.core.message import CORRELATION, storable
 from farebox.core.recipient import USER_ID
 
@@ -42,6 +43,8 @@ class Pricing:
     type: str
     category: str
     billable: bool
+    cost_amount: str = ""  # as it was written; only bids bring one
+    cost_currency: str = ""
 
     @property
     def free(self) -> bool:
@@ -81,6 +84,8 @@ class Status:
     def evidence(self) -> dict[str, Any]:
         """Return what the explanation of a charge keeps of this webhook."""
         pricing = None if self.pricing is None else {"type": self.pricing.type, "category": self.pricing.category}
+        if self.pricing is not None and pricing is not None and self.pricing.cost_amount:
+            pricing["cost"] = f"{self.pricing.cost_amount} {self.pricing.cost_currency}"
         return {"status": self.status, "at_ms": self.at_ms, "pricing": pricing, "error_code": self.error_code}
 
 
@@ -114,6 +119,29 @@ class Part:
     inbound: tuple[Inbound, ...]
     statuses: tuple[Status, ...]
     templates: tuple[TemplateChange, ...]
+    account: tuple[Notice, ...] = ()
+
+
+class _Written(float):
+    """A number with decimals that remembers its text: an amount is read from that, never from the float.
+
+    For the rest it is the float that the json module makes and writes, so that a payload can be cut and relayed.
+    """
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+
+def _written(value: object) -> str:
+    if isinstance(value, _Written):
+        return storable(value.text)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def sign(body: bytes, secret: str) -> str:
@@ -130,7 +158,7 @@ def signature_ok(body: bytes, secret: str, header: str) -> bool:
 def load_webhook(body: bytes) -> dict[str, Any]:
     """Read the JSON of a webhook; raises BadWebhookError."""
     try:
-        payload = json.loads(body)
+        payload = json.loads(body, parse_float=_Written)
     except (ValueError, RecursionError):
         raise BadWebhookError("the body is not valid JSON") from None
     if not isinstance(payload, dict):
@@ -147,6 +175,7 @@ def parts_of(payload: dict[str, Any]) -> list[Part]:
             inbound=tuple(_inbound(value)),
             statuses=tuple(_statuses(value)),
             templates=tuple(_templates(waba_id, said_ms, _text(change.get("field")), value)),
+            account=tuple(notices(value) if change.get("field") == "account_update" else ()),
         )
         for waba_id, number_id, said_ms, change, value in _changes(payload)
     ]
@@ -202,10 +231,13 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
         pricing, conversation = _dict(status.get("pricing")), _dict(status.get("conversation"))
         price = None
         if pricing:
+            cost = _dict(pricing.get("cost"))
             price = Pricing(
                 type=_text(pricing.get("type")),
                 category=_text(pricing.get("category")).replace("-", "_"),
                 billable=pricing.get("billable") is not False,
+                cost_amount=_written(cost.get("amount")),
+                cost_currency=_text(cost.get("currency")),
             )
         errors = _dicts(status.get("errors"))
         code = errors[0].get("code") if errors else None
