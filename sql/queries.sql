@@ -44,8 +44,9 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wa
 -- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order.
 -- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
 WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[],
+                         $12::text[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), mine AS (
@@ -62,6 +63,7 @@ WITH asked AS (
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
                                          THEN asked.billed_micros ELSE 0 END,
                     wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
+                    pool = coalesce(asked.pool, hold.pool),
                     conversation_until = to_timestamp(asked.conversation_until_ms / 1000.0),
                     ended_at = to_timestamp($9::bigint / 1000.0)
     FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)

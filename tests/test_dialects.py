@@ -62,7 +62,7 @@ BAD: list[tuple[dict[str, Any], str, int, str]] = [
     ({"data": b"{"}, "", 400, "not valid JSON"),
     ({"data": b"[]"}, "", 400, "must be a JSON object"),
     ({"json": {"type": "text", "text": {"body": "x"}}}, "", 400, "to is missing"),
-    ({"json": {"to": USER, "recipient_type": "group"}}, "", 400, "recipient_type must be individual"),
+    ({"json": {"to": USER, "recipient_type": "all"}}, "", 400, "recipient_type must be individual or group"),
     ({"json": {"to": USER, "type": "template", "template": {"name": "x"}}}, "", 400, "template.language.code"),
     ({"data": b'{"to":"1","type":"reaction","type":"template"}'}, "", 400, "given twice"),
     ({"json": {}}, "?to=1", 400, "must be in the body"),

@@ -278,3 +278,17 @@ async def test_a_recipient_is_read_as_whatsapp_reads_it(world: World) -> None:
         answer = await world.send(template(to=to))
         assert (answer.status, answer.headers["X-Farebox-Fare"]) == (200, "0.055"), to
     assert (await world.send(template(to="0151-NOT-A-NUMBER"))).status == 400
+
+
+async def test_a_call_that_connects_is_paid_and_the_rest_of_a_call_passes(world: World) -> None:
+    connect = {"messaging_product": "whatsapp", "to": USER, "action": "connect", "session": {"sdp": "x"}}
+    path = f"/v23.0/{NUMBER}/calls"
+    refused = await world.call("POST", path, json=connect)
+    assert (refused.status, refused.json["error"]["message"]) == (402, OUT_OF_FUNDS)
+    ended = await world.call("POST", path, json={"action": "terminate", "call_id": "wacid.1"})
+    assert ended.status != 402
+    await world.fund("1.00")
+    world.whatsapp.behave(Behaviour(statuses=()))
+    started = await world.call("POST", path, json=connect)
+    assert (started.headers["X-Farebox-Class"], started.headers["X-Farebox-Fare"]) == ("paid", "0.00")
+    assert "no card has a rate" in (await world.message(started.headers["X-Farebox-Hold"]))["note"]

@@ -20,6 +20,7 @@ from farebox.rows import KnownHold, Resolution
 
 log = logging.getLogger(__name__)
 
+FREE_UNIT_TYPES = frozenset({"free_customer_service", "free_group_customer_service"})  # since 2026-10-01: of the pool
 # A delivery is decided before a failure of the same message in the same payload: what was delivered is due.
 ORDER = (Event.DELIVER, Event.FAIL)
 
@@ -138,6 +139,7 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                     status.wamid or None,
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),
+                    pool=_pool(gate, number, status),
                 )
                 for status, hold, said in decided
             ],
@@ -184,6 +186,14 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()).tariff
     category = said.conversation if said.conversation in tariff.conversation_categories else hold.opens
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
+
+
+def _pool(gate: Gate, number: Number, status: Status) -> str | None:
+    """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent."""
+    if status.pricing is None or status.pricing.type not in FREE_UNIT_TYPES or not status.delivered:
+        return None
+    in_force = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
+    return in_force.tariff.pool(in_force.month)
 
 
 def _references(statuses: Iterable[Status]) -> list[UUID]:

@@ -14,7 +14,7 @@ from farebox import metrics
 from farebox.access import Call
 from farebox.batch import OverloadedError
 from farebox.core.fare import Priced, price
-from farebox.core.message import BadMessageError, Kind, Message, parse_message, storable, with_correlation
+from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, storable, with_correlation
 from farebox.core.money import format_micros
 from farebox.core.reply import (
     CODE_PARAMETER,
@@ -45,7 +45,8 @@ async def send(gate: Gate, call: Call) -> Reply:
     number = call.number
     assert number is not None, "a send without a number was denied"
     try:
-        message = parse_message(call.request.body, number.recipients)
+        read = parse_call if call.route.call else parse_message
+        message = read(call.request.body, number.recipients)
     except BadMessageError as error:
         return _bad_request(call.route.dialect, str(error))
     if message.kind is Kind.NOT_A_MESSAGE or number.mode == "off":
@@ -58,6 +59,8 @@ async def send(gate: Gate, call: Call) -> Reply:
         log.warning("the members of a group could not be read: %s", error)
         return _bad_request(call.route.dialect, "The members of this group could not be read; is the group id right?")
     priced = fares[0].priced
+    if priced.offer.unpriced:
+        metrics.UNPRICED.labels(priced.offer.category).inc()
     try:
         outcome = await gate.funds.reserve(number, message, fares)
     except UNAVAILABLE as error:
@@ -201,7 +204,7 @@ def _ids(body: bytes) -> tuple[str | None, str | None]:
         answer = json.loads(body)
     except ValueError:
         return None, None
-    return _text(answer, "messages", "id"), _text(answer, "contacts", "wa_id")
+    return _text(answer, "messages", "id") or _text(answer, "calls", "id"), _text(answer, "contacts", "wa_id")
 
 
 def _text(answer: Any, of: str, name: str) -> str | None:

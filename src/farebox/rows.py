@@ -74,6 +74,7 @@ class End:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
+    pool: str | None = None  # the pool that the delivery used a unit of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Resolution:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
+    pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
 
 
 def known_hold(row: asyncpg.Record) -> KnownHold:

@@ -52,7 +52,13 @@ class Gateway:
         if raw_path.startswith(WEBHOOKS):
             return to_response(await self._webhook(request, raw_path, query))
         try:
-            route = read_path(request.method, raw_path, query, d360_key=D360_KEY in request.headers)
+            route = read_path(
+                request.method,
+                raw_path,
+                query,
+                d360_key=D360_KEY in request.headers,
+                pass_unknown_sends=self._gate.settings.unknown_sends == "pass",
+            )
         except BadPathError as error:
             return _error(request, 400, str(error))
         headers = CIMultiDict(request.headers)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from farebox.core.account import AUTHENTICATION, INTERNATIONAL
 from farebox.core.bid import Bid, cost_micros
-from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event
+from farebox.core.hold import AUTHENTICATION_TTL_MS, CALL_TTL_MS, TTL_MS, Event
 from farebox.core.message import Kind, Message
 from farebox.core.tariff import InForce, Offer, UnpricedError
 from farebox.core.webhook import Pricing, Status
@@ -50,7 +50,13 @@ def price(message: Message, *, template_category: str | None, tariff: InForce, b
         case _:
             kind = category = message.kind.value
     offer = tariff.offer(kind=kind, category=category, market=market, cap=cap)
-    ttl_ms = AUTHENTICATION_TTL_MS if category in (AUTHENTICATION, INTERNATIONAL) and note is None else TTL_MS
+    ttl_ms = TTL_MS
+    if message.kind is Kind.CALL:
+        ttl_ms = CALL_TTL_MS
+    elif category in (AUTHENTICATION, INTERNATIONAL) and note is None:
+        ttl_ms = AUTHENTICATION_TTL_MS
+    if offer.unpriced:
+        note = "no card has a rate for this: it is paid, and charged nothing here"
     return Priced(offer, ttl_ms, "; ".join(filter(None, (note, tariff.note))) or None)
 
 

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     REACTION = "reaction"
     DIRECT = "direct"  # an ordinary message that names a category: business-initiated, without a template
+    CALL = "call"  # a call that the business starts
     NOT_A_MESSAGE = "not_a_message"  # mark-as-read, typing: no recipient, no fare, no status
 
 
@@ -53,13 +54,7 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
 
     A duplicated key is refused: two parsers may disagree on which one counts, and one of the two decides the price.
     """
-    try:
-        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
-        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
-        raise BadMessageError(str(reason)) from None
-    if not isinstance(fields, dict):
-        raise BadMessageError("the body must be a JSON object")
+    fields = _fields(body)
     if "status" in fields and "type" not in fields:
         if any(name in fields for name in ("to", "recipient", "template")):
             raise BadMessageError("a body with status can not also carry a message")
@@ -94,6 +89,15 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     return replace(common, kind=Kind.REACTION) if type_ == "reaction" else common
 
 
+def parse_call(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
+    """Read a call of the Calling API; raises BadMessageError. Only one that connects starts something that is paid."""
+    fields = _fields(body)
+    if fields.get("action") != "connect":
+        return Message(Kind.NOT_A_MESSAGE)  # accepting, rejecting or ending a call
+    # Its body goes on as it is: the correlation field of calls is left to the client.
+    return Message(Kind.CALL, user=_user(fields, recipients), has_correlation=True)
+
+
 def with_correlation(body: bytes, hold_id: str) -> bytes:
     """Return the body with the hold id in the correlation field, every other byte as it came.
 
@@ -113,6 +117,17 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text and len(text) <= MAX_NAME:
         return text
     return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
+        raise BadMessageError(str(reason)) from None
+    if not isinstance(fields, dict):
+        raise BadMessageError("the body must be a JSON object")
+    return fields
 
 
 def _user(fields: dict[str, Any], recipients: Recipients) -> str:
@@ -157,7 +172,9 @@ def _from_hsm(hsm: object) -> object:
 
 def _bid_multiplier(spec: object) -> Decimal:
     """Return what a send multiplies its template's maximum price with; it decides how much is set aside."""
-    value = spec.get("per_message_bid_multiplier", 1) if isinstance(spec, dict) else 1
+    value = spec.get("per_message_bid_multiplier") if isinstance(spec, dict) else None
+    if value is None:
+        return Decimal(1)
     multiplier = read_decimal(str(value)) if isinstance(value, int | str | Decimal) else None
     if multiplier is None or isinstance(value, bool) or not 0 < multiplier <= MAX_MULTIPLIER:
         raise BadMessageError(
@@ -173,6 +190,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise BadMessageError(f"the field {twice[:40]} is given twice")
     return fields
+
+
+def _number(text: str) -> Decimal:
+    """Read a number with decimals exactly; one without end is 0, which is nothing that a send could mean."""
+    return read_decimal(text) or Decimal()
 
 
 def _no_constant(name: str) -> None:
