@@ -252,7 +252,8 @@ FROM volume_tier WHERE month >= (SELECT to_char(max(to_date(month, 'YYYY-MM')) -
 INSERT INTO auth_international (waba_id, country, starts_at)
 SELECT $1, country, to_timestamp(starts_ms / 1000.0) FROM unnest($2::text[], $3::bigint[]) AS t (country, starts_ms)
 ON CONFLICT (waba_id, country) DO UPDATE SET starts_at = excluded.starts_at
-WHERE auth_international.starts_at <> excluded.starts_at;
+WHERE auth_international.starts_at <> excluded.starts_at
+RETURNING country;
 
 -- put_tiers --
 INSERT INTO volume_tier (waba_id, region, category, month, lower, reached_at)
@@ -260,7 +261,8 @@ SELECT $1, region, category, month, lower, to_timestamp(reached_ms / 1000.0)
 FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
     AS t (region, category, month, lower, reached_ms)
 ON CONFLICT (waba_id, region, category, month, lower) DO UPDATE SET reached_at = excluded.reached_at
-WHERE volume_tier.reached_at > excluded.reached_at;
+WHERE volume_tier.reached_at > excluded.reached_at
+RETURNING lower;
 
 -- active_keys --
 SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;

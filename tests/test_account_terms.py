@@ -80,6 +80,13 @@ async def test_authentication_abroad(
     assert settled["billed"] == f"{billed / 1_000_000:.4f}".rstrip("0")
 
 
+async def test_eligibility_is_read_with_the_templates(world: World) -> None:
+    await world.fund("1.00")
+    world.whatsapp.config.account_fields = {"auth_international_rate_eligibility": {"start_time": LONG_AGO}}
+    await world.gate.templates.sync()
+    assert (await held(world, template("login_code", to=INDIAN)))[2] == "authentication_international"
+
+
 async def test_another_accounts_eligibility_changes_nothing(world: World) -> None:
     await world.fund("1.00")
     await post(world, eligible(LONG_AGO, waba="999"))

@@ -21,7 +21,7 @@ LEVELS = [
     {"ledger"},
     {"clock", "directory"},
     {"tariffs", "access", "reconcile"},
-    {"registry"},
+    {"registry", "account_terms"},
     {"templates"},
     {"groups"},
     {"rebuild", "conversations"},

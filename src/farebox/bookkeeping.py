@@ -7,7 +7,6 @@ from dataclasses import asdict
 from uuid import UUID
 
 from farebox import metrics
-from farebox.core.account import Notice, Reached, Start
 from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
@@ -35,28 +34,6 @@ async def keep_templates(gate: Gate, changes: Iterable[TemplateChange]) -> None:
     """Take over what changed about templates."""
     for change in changes:  # one by one: a statement may not touch a template twice
         await gate.templates.registry.take_over([change], source="webhook")
-
-
-async def keep_account(gate: Gate, waba_ids: Iterable[str], notices: Sequence[Notice]) -> None:
-    """Take over what an `account_update` says about business accounts; what is repeated changes nothing."""
-    starts = [notice for notice in notices if isinstance(notice, Start)]
-    tiers = [notice for notice in notices if isinstance(notice, Reached)]
-    for waba_id in waba_ids:
-        if starts:
-            latest = {start.country: start.at_ms for start in starts}
-            await gate.ledger.fetch("put_starts", waba_id, list(latest), list(latest.values()))
-        if tiers:
-            await gate.ledger.fetch(
-                "put_tiers",
-                waba_id,
-                [tier.region for tier in tiers],
-                [tier.category for tier in tiers],
-                [tier.month for tier in tiers],
-                [tier.lower for tier in tiers],
-                [tier.at_ms for tier in tiers],
-            )
-    if notices:
-        await gate.directory.load_numbers(gate.ledger)
 
 
 async def keep_statuses(gate: Gate, number: Number, statuses: Sequence[Status]) -> None:

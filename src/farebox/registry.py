@@ -28,17 +28,17 @@ class Registry:
 
     def __init__(self, directory: Directory, ledger: Ledger, tariffs: Tariffs, clock: Clock) -> None:
         self.directory = directory
+        self.ledger = ledger
         self.clock = clock
-        self._ledger = ledger
         self._tariffs = tariffs
 
     async def reload(self) -> None:
         """Read the registry into memory."""
-        await self.directory.load_templates(self._ledger)
+        await self.directory.load_templates(self.ledger)
 
     async def last_change(self) -> int:
         """Return where the history ends: a list asked for from here on may not undo what comes later."""
-        row = await self._ledger.fetch_one("last_template_change")
+        row = await self.ledger.fetch_one("last_template_change")
         assert row is not None, "an aggregate has one row"
         return int(row["change_id"])
 
@@ -50,7 +50,7 @@ class Registry:
         asked_after: int | None = None,
     ) -> None:
         """Write what is new, and warn of what becomes dearer. What was said before changes nothing."""
-        changes = await self._ledger.fetch(
+        changes = await self.ledger.fetch(
             "put_templates",
             [change.waba_id for change in said],
             [change.name for change in said],

@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from farebox.account_terms import keep_terms
+from farebox.core.account import starts
 from farebox.core.message import storable
 from farebox.core.reply import CODE_PARAMETER, Dialect
 from farebox.core.webhook import TemplateChange
@@ -69,8 +71,25 @@ class Templates:
                 read += await self._read(number, name=None)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 log.warning("the templates of %s could not be read: %s", registry, _cause(error))
+            await self._read_terms(number)
         await self.registry.reload()
         return read
+
+    async def _read_terms(self, number: Number) -> None:
+        """Read from when an account pays international rates for authentication; most accounts never do.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing/authentication-international-rates
+        """
+        if number.dialect is not Dialect.CLOUD:
+            return
+        path, headers = f"/{GRAPH_VERSION}/{number.waba_id}", {"Authorization": f"Bearer {number.upstream_token}"}
+        try:
+            account = await self._get(path, {"fields": ELIGIBILITY_FIELD}, headers)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.debug("account %s does not tell its %s: %s", number.waba_id, ELIGIBILITY_FIELD, _cause(error))
+            return
+        notices = list(starts(account.get(ELIGIBILITY_FIELD)))
+        await keep_terms(self.registry.ledger, self._directory, [number.waba_id], notices)
 
     async def _look_up(self, number: Number, key: tuple[str, str, str]) -> None:
         """Ask the upstream for one template; sends that need the same one share the question."""
@@ -166,6 +185,7 @@ class Templates:
 
 FIELDS = ("name", "language", "category", "status")
 # What not every upstream and account knows, the least known first: the one that is dropped first.
+ELIGIBILITY_FIELD = "auth_international_rate_eligibility"
 BID_FIELD = "optimization_spec"
 OPTIONAL_FIELDS = (BID_FIELD, "correct_category")
 MAX_BID_AMOUNT = 10**12  # no price of a thousand messages comes near, in any currency
