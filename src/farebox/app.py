@@ -70,6 +70,8 @@ async def _follow_changes(gate: Gate) -> None:
     """Read numbers, keys, templates and the clock again whenever the database says that they changed."""
     reload: dict[str, Callable[[], Awaitable[object]]] = {
         "number": lambda: gate.directory.load_numbers(gate.ledger),
+        "auth_international": lambda: gate.directory.load_numbers(gate.ledger),
+        "volume_tier": lambda: gate.directory.load_numbers(gate.ledger),
         "account": lambda: gate.directory.load_numbers(gate.ledger),
         "api_key": lambda: gate.directory.load_keys(gate.ledger),
         "template": lambda: gate.directory.load_templates(gate.ledger),

@@ -32,16 +32,8 @@ async def keep_books(gate: Gate, number: Number, part: Part) -> None:
 
 async def keep_templates(gate: Gate, changes: Iterable[TemplateChange]) -> None:
     """Take over what changed about templates."""
-    for change in changes:
-        await gate.ledger.fetch(
-            "change_template",
-            change.waba_id,
-            change.name,
-            change.language,
-            change.category,
-            change.status,
-            gate.clock.now_ms(),
-        )
+    for change in changes:  # one by one: a statement may not touch a template twice
+        await gate.templates.registry.take_over([change], source="webhook")
 
 
 async def keep_statuses(gate: Gate, number: Number, statuses: Sequence[Status]) -> None:
@@ -120,7 +112,7 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                 Resolution(
                     hold,
                     said.billed_micros,
-                    status.evidence(),
+                    status.evidence() | ({"priced_by": said.priced_by} if said.priced_by else {}),
                     status.wamid or None,
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),

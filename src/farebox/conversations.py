@@ -41,7 +41,7 @@ class Conversations:
         )
 
     async def close_free_entry_point(self, hold: KnownHold) -> None:
-        """Close the window that an answer opened which did not arrive. The next answer to the click may open it again."""
+        """Close the window that an answer opened which did not arrive; the next answer to the click may open it."""
         if hold.opened_free_entry_point:
             users, kinds = [hold.recipient], [FREE_ENTRY_POINT]
             await self._ledger.fetch("close_windows", hold.number_id, users, kinds)

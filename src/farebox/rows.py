@@ -56,6 +56,7 @@ class KnownHold:
     recipient: str
     opens: str | None
     sent_with: UUID | None
+    bid: bool = False  # the fare is a maximum price
 
     @property
     def open(self) -> bool:
@@ -129,6 +130,7 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],
+        bid=row["bid"],
     )
 
 
