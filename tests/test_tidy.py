@@ -17,6 +17,7 @@ MAX_FUNCTION_LINES = 70
 LEVELS = [
     {"__version__", "core", "assets", "batch", "ports"},
     {"config", "metrics", "sql"},
+    {"asks"},
     {"rows", "wallet", "upstream", "tariff_files", "migrate", "embedded", "simulator"},
     {"ledger"},
     {"clock", "directory"},
@@ -24,12 +25,12 @@ LEVELS = [
     {"rebuild"},
     {"funds"},
     {"gate"},
-    {"outbound", "passthrough"},
+    {"outbound", "passthrough", "quotes"},
     {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},
     {"app", "supervisor"},
-    {"sandbox"},
+    {"sandbox", "commands"},
     {"__main__"},
 ]
 

@@ -1,4 +1,4 @@
-"""The command line: `farebox sandbox | serve | migrate | check | reconcile`."""
+"""The command line: `farebox sandbox | serve | migrate | check | quote | reconcile`."""
 
 import argparse
 import asyncio
@@ -14,6 +14,8 @@ import asyncpg
 import uvloop
 
 from farebox.assets import asset
+from farebox.commands import quote
+from farebox.commands.opened import UsageError
 from farebox.config import Settings, SettingsError, load_settings
 from farebox.embedded import EmbeddedError
 from farebox.ledger import Ledger, LedgerUnavailableError
@@ -39,7 +41,7 @@ def main() -> None:
         )
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         sys.exit(options.run(settings, options))
-    except (SettingsError, TariffError) as error:
+    except (SettingsError, TariffError, UsageError) as error:
         _fail(error, USAGE_EXIT)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -89,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconcile.add_argument("--data-dir", type=Path, help="folder of the embedded stores (.farebox)")
     reconcile.set_defaults(run=_reconcile)
+
+    quote.add(commands).set_defaults(run=lambda settings, options: _run(quote.run(settings, options)))
 
     commands.add_parser("worker")  # what the parent process starts; takes its settings from a pipe
     return parser

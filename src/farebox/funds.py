@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from farebox import metrics
+from farebox.asks import Ask, Mode
 from farebox.batch import OverloadedError
 from farebox.clock import Clock
 from farebox.core.fare import Priced
@@ -31,7 +32,7 @@ from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
 from farebox.rows import End, Ended, KnownHold, NewHold, conversation_state
 from farebox.tariffs import Tariffs
-from farebox.wallet import Ask, Wallet, WalletUnavailableError
+from farebox.wallet import Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Funds:
                     offer=priced.offer.wire,
                     block_at_micros=number.block_at_micros,
                     cover=number.funds_rule == "cover",
-                    shadow=number.mode == "shadow",
+                    mode=Mode.SHADOW if number.mode == "shadow" else Mode.ENFORCE,
                     now_ms=now_ms,
                 )
             )

@@ -67,6 +67,8 @@ async def send(gate: Gate, call: Call) -> Reply:
         return reply.with_headers(
             ("X-Farebox-Class", "paid"), ("X-Farebox-Available", format_micros(outcome.available_micros))
         )
+    if outcome.overdrawn:
+        metrics.SHADOW_REFUSALS.labels(number.account_id).inc()
     reply = await _forward(gate, call, message, priced, outcome)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
@@ -78,7 +80,10 @@ async def _price(gate: Gate, number: Number, message: Message) -> Priced:
         category = await gate.templates.category(number, message.template_name, message.template_language)
         if category is None:
             metrics.UNKNOWN_TEMPLATES.inc()
-    return price(message, template_category=category, tariff=gate.tariffs.at(number, gate.clock.now_ms()))
+    priced = price(message, template_category=category, tariff=gate.tariffs.at(number, gate.clock.now_ms()))
+    if priced.unknown_market:
+        metrics.UNKNOWN_MARKETS.labels(priced.country or "none").inc()
+    return priced
 
 
 async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
@@ -113,11 +118,13 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
         )
         reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
     metrics.SENDS.labels(reserved.message_class, priced.offer.category, outcome).inc()
+    shadow = (("X-Farebox-Shadow", "would-refuse"),) if reserved.overdrawn else ()
     return reply.with_headers(
         ("X-Farebox-Hold", hold_id),
         ("X-Farebox-Fare", format_micros(reserved.fare_micros)),
         ("X-Farebox-Class", reserved.message_class.value),
         ("X-Farebox-Available", format_micros(reserved.available_micros)),
+        *shadow,
     )
 
 

@@ -121,17 +121,11 @@ def _application(text: str) -> str:
     return text
 
 
-def _mode(value: object) -> object:
-    if value == "shadow":
-        raise refuse("shadow is not available yet; use enforce or off")
-    return value
-
-
 Zone = Annotated[
     str, Shape(r"[A-Za-z0-9_+/-]{1,64}", 'must be a time zone like "Europe/Berlin"'), AfterValidator(_zone)
 ]
 ApplicationUrl = Annotated[
     str, Field(max_length=2048), Shape(r"[\x21-\x7e]+", "must be a URL, percent-encoded"), AfterValidator(_application)
 ]
-Mode = Annotated[Literal["enforce", "off"], BeforeValidator(_mode)]
+Mode = Literal["enforce", "shadow", "off"]
 FundsRule = Literal["above_zero", "cover"]

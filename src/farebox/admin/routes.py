@@ -1,6 +1,6 @@
 """The table of routes. From a row come the server's route, the checks of a request and its place in /openapi.json."""
 
-from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, topups
+from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, quotes, topups
 from farebox.admin.models import Nothing
 from farebox.admin.routing import TEXT, Route, get, write
 
@@ -98,6 +98,15 @@ ROUTES: tuple[Route, ...] = (
         messages.explain,
         query=Nothing,
         answers={200: messages.Message},
+        problems=(404,),
+    ),
+    write(
+        "POST",
+        "/v1/quotes",
+        "Say what a message would cost; nothing is sent or taken",
+        quotes.post,
+        body=quotes.QuotePost,
+        answers={200: quotes.Quote},
         problems=(404,),
     ),
     # Keys.

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from farebox.core.drift import Drift, View, compare
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event
 from farebox.core.message import Kind, Message
-from farebox.core.tariff import InForce, Offer, UnpricedError
-from farebox.core.webhook import Status
+from farebox.core.recipient import country_of
+from farebox.core.tariff import Charge, Class, InForce, Offer, UnpricedError
+from farebox.core.webhook import Pricing, Status
 
 TEMPLATE_CATEGORIES = frozenset({"marketing", "utility", "authentication"})
 # What webhooks call categories, in the words of the rate cards. Conversation-based pricing before 2023-06 knew two.
@@ -20,6 +22,8 @@ class Priced:
     offer: Offer
     ttl_ms: int
     note: str | None
+    country: str  # of the recipient, ISO 3166
+    unknown_market: bool  # no row of the markets names the recipient's country
 
 
 def price(message: Message, *, template_category: str | None, tariff: InForce) -> Priced:
@@ -28,7 +32,8 @@ def price(message: Message, *, template_category: str | None, tariff: InForce) -
     A template whose category is not known is reserved at the dearest category of its market: the webhook corrects.
     Raises UnpricedError where the tariff has no rate.
     """
-    market = tariff.market_of(message.user)
+    country = country_of(message.user)
+    market = tariff.card.markets.of_country(country)
     note = None
     match message.kind:
         case Kind.TEMPLATE if template_category in TEMPLATE_CATEGORIES:
@@ -42,7 +47,13 @@ def price(message: Message, *, template_category: str | None, tariff: InForce) -
             kind = category = message.kind.value
     offer = tariff.offer(kind=kind, category=category, market=market)
     ttl_ms = AUTHENTICATION_TTL_MS if category == "authentication" and note is None else TTL_MS
-    return Priced(offer, ttl_ms, "; ".join(filter(None, (note, tariff.note))) or None)
+    return Priced(
+        offer,
+        ttl_ms,
+        "; ".join(filter(None, (note, tariff.note))) or None,
+        country=country,
+        unknown_market=not tariff.card.markets.names(country),
+    )
 
 
 class HoldFacts(Protocol):
@@ -60,6 +71,10 @@ class HoldFacts(Protocol):
     def market(self) -> str:
         """The market the message was reserved for."""
 
+    @property
+    def message_class(self) -> str:
+        """Whether it counts as paid."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -67,7 +82,7 @@ class Verdict:
 
     event: Event | None
     billed_micros: int
-    drift: str | None = None  # where WhatsApp's view differs from ours, both in one line
+    drift: Drift | None = None  # where WhatsApp's view differs from ours
     unknown: bool = False  # the webhook used a category or type that no rule here knows
     conversation: str | None = None  # the category of the conversation that the delivery belongs to
 
@@ -85,21 +100,31 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | No
         return Verdict(None, 0)
     category = card_category(status.pricing.category)
     conversation = (category or hold.category) if status.conversation_id else None
-    if status.pricing.free:
-        seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
-        return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
     market = tariff.market_of(status.users[0]) if status.users else hold.market
-    try:
-        billed_micros = tariff.charge_micros(market, category or hold.category)
-    except UnpricedError:
-        # A category or market that Meta added since this card: what was reserved is the best price we have.
-        unpriced = f"no rate for {status.pricing.category} in {market}"
-        return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
-    drift = None
-    if (category, market, billed_micros) != (hold.category, hold.market, hold.fare_micros):
-        drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
     unknown = not status.pricing.known
-    return Verdict(Event.DELIVER, billed_micros, drift, unknown=unknown, conversation=conversation)
+    if status.pricing.free:
+        charge = Charge(0, "")
+    else:
+        try:
+            charge = tariff.charge(market, category or hold.category)
+        except UnpricedError:
+            # A category or market that Meta added since this card: what was reserved is the best price we have.
+            charge, unknown = Charge(hold.fare_micros, ""), True
+    seen_as = Class.FREE if status.pricing.free else Class.PAID
+    drift = compare(
+        View(hold.category, hold.market, hold.message_class, hold.fare_micros),
+        View(category, market, seen_as, charge.micros, charge.rate_source, status.pricing.type),
+        same_category=_same_category(hold.category, category, status.pricing, tariff),
+        price_counts=conversation is None or hold.fare_micros > 0 or hold.message_class == Class.FREE,
+    )
+    return Verdict(Event.DELIVER, charge.micros, drift, unknown=unknown, conversation=conversation)
+
+
+def _same_category(ours: str, theirs: str, pricing: Pricing, tariff: InForce) -> bool:
+    """Tell whether a webhook's category is ours. In a free entry point window none is told apart."""
+    if not theirs or pricing.free_entry_point:
+        return True
+    return tariff.tariff.same_category(ours, theirs) or (ours, theirs) == ("reaction", "service")
 
 
 def card_category(category: str) -> str:

@@ -10,6 +10,20 @@ PPM = 1_000_000  # parts per million: 4 % is 40,000, so that a percentage with f
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """The parts of a fare: Meta's own rate, what the account adds, and the tax on both."""
+
+    rate_micros: int
+    markup_micros: int
+    tax_micros: int
+
+    @property
+    def fare_micros(self) -> int:
+        """The sum."""
+        return self.rate_micros + self.markup_micros + self.tax_micros
+
+
+@dataclass(frozen=True, slots=True)
 class Markup:
     """An account's own price terms."""
 
@@ -17,12 +31,17 @@ class Markup:
     fixed_micros: int = 0
     tax_ppm: int = 0
 
-    def fare_micros(self, rate_micros: int) -> int:
-        """Return the fare for a rate. What costs nothing at Meta costs nothing here."""
+    def split(self, rate_micros: int) -> "Split":
+        """Return what the fare for a rate is made of. What costs nothing at Meta costs nothing here."""
         if rate_micros == 0:
-            return 0
+            return NOTHING
         net_micros = _share(rate_micros, PPM + self.percent_ppm) + self.fixed_micros
-        return _share(net_micros, PPM + self.tax_ppm)
+        gross_micros = _share(net_micros, PPM + self.tax_ppm)
+        return Split(rate_micros, net_micros - rate_micros, gross_micros - net_micros)
+
+    def fare_micros(self, rate_micros: int) -> int:
+        """Return the fare for a rate."""
+        return self.split(rate_micros).fare_micros
 
 
 def _share(micros: int, ppm: int) -> int:
@@ -30,4 +49,5 @@ def _share(micros: int, ppm: int) -> int:
     return (micros * ppm + PPM // 2) // PPM
 
 
+NOTHING = Split(0, 0, 0)
 NO_MARKUP = Markup()

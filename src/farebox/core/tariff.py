@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from farebox.core.market import Markets
-from farebox.core.markup import NO_MARKUP, Markup
+from farebox.core.markup import NO_MARKUP, NOTHING, Markup, Split
 
 HOUR_MS = 3_600_000
 MAX_OFFERS = 10_000  # kinds x markets x a few currencies, months and mark-ups; a bound, not a tuning knob
@@ -81,9 +81,14 @@ class Term:
     """A condition and what the message costs if it is the first that holds."""
 
     rule: TermRule
-    fare_micros: int
+    split: Split  # the fare: Meta's rate, the account's mark-up, tax
     rate_source: str
     pool: str | None  # what a free unit is taken from, "service:2026-11"
+
+    @property
+    def fare_micros(self) -> int:
+        """What the message costs by this term."""
+        return self.split.fare_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,11 @@ class Tariff:
         opened = {rule.opens for rules in self.rules.values() for rule in rules if rule.opens is not None}
         return frozenset(opened - {OPENS_FREE_ENTRY_POINT})
 
+    def same_category(self, ours: str, theirs: str) -> bool:
+        """Tell whether a webhook's category is ours, or that of a conversation which our messages open or ride."""
+        rules = self.rules.get(ours, ())
+        return theirs == ours or any(theirs == rule.opens or theirs in rule.of for rule in rules)
+
     def card(self, currency: str, day: date) -> Card:
         """Return the card in force on a day: the latest that has begun, else the first; UnpricedError without one."""
         cards = self.cards.get(currency)
@@ -164,9 +174,9 @@ class Tariff:
     def _term(self, rule: TermRule, card: Card, market: str, month: str, markup: Markup) -> Term:
         pool = self.pool(month) if rule.when is When.POOL else None
         if rule.rate is None:
-            return Term(rule, 0, "", pool)
+            return Term(rule, NOTHING, "", pool)
         rate = rate_of(card, market, rule.rate, rule.or_rate)
-        return Term(rule, markup.fare_micros(rate.micros), rate.source, pool)
+        return Term(rule, markup.split(rate.micros), rate.source, pool)
 
     def _wire(self, term: Term) -> dict[str, Any]:
         """Write a term for take.lua: what it asks, what it costs, what it opens. What is not said is not so."""
@@ -200,6 +210,14 @@ def rate_of(card: Card, market: str, category: str, or_category: str | None = No
     if rate is None:
         raise UnpricedError(f"the card in {card.currency} of {card.valid_from} has no {category} rate for {market}")
     return rate
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a delivery costs, and the row of the rate card that says so."""
+
+    micros: int
+    rate_source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +265,7 @@ class InForce:
             self.card, kind=kind, category=category, market=market, month=self.month, markup=self.markup
         )
 
-    def charge_micros(self, market: str, category: str) -> int:
+    def charge(self, market: str, category: str) -> "Charge":
         """Return what a delivery of a category costs that WhatsApp calls regular; raises UnpricedError.
 
         The tariff's own term for that category says which column of the card counts, and which one stands in for it.
@@ -255,4 +273,4 @@ class InForce:
         terms = (rule for rules in self.tariff.rules.values() for rule in rules if rule.rate is not None)
         rule = next((rule for rule in terms if category in (rule.rate, rule.opens)), None)
         rate = rate_of(self.card, market, rule.rate or category, rule.or_rate) if rule else self.rate(market, category)
-        return self.markup.fare_micros(rate.micros)
+        return Charge(self.markup.fare_micros(rate.micros), rate.source)

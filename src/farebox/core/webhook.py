@@ -19,6 +19,23 @@ from farebox.core.recipient import USER_ID
 
 # "" is conversation-based pricing, which has no type.
 KNOWN_TYPES = frozenset({"", "regular", "free_customer_service", "free_entry_point", "free_group_customer_service"})
+# The last two are conversation-based pricing before 2023-06.
+KNOWN_CATEGORIES = frozenset(
+    (
+        "authentication",
+        "authentication_international",
+        "marketing",
+        "marketing_lite",
+        "service",
+        "utility",
+        "referral_conversion",
+        "group_marketing",
+        "group_service",
+        "group_utility",
+        "user_initiated",
+        "business_initiated",
+    )
+)
 SIGNATURE_HEADER = "X-Hub-Signature-256"
 
 
@@ -55,8 +72,8 @@ class Pricing:
 
     @property
     def known(self) -> bool:
-        """Tell whether the type is one that this code knows. Meta adds values without notice."""
-        return self.type in KNOWN_TYPES
+        """Tell whether type and category are ones that this code knows. Meta adds values without notice."""
+        return self.type in KNOWN_TYPES and self.category in KNOWN_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 -- Decides about several sends of one number and takes their fares, in one step: no race lies between looking and taking.
+-- Asked dry it decides all the same and takes nothing: that is what a quote is.
 --
 -- KEYS[1]  the number's wallet: hash of epoch, available, held (micro-units) and pool:<name>:<month> (units used)
 -- KEYS[2]  the number's open holds: hash of hold id -> "<fare>:<term>:<pool>"
@@ -6,19 +7,20 @@
 --          <window>        -> end in ms
 --          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
--- ARGV[4]  "shadow" if nothing is ever refused
+-- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
 -- then for each send: its hold id, and its offer as a JSON list of terms (farebox/core/tariff.py writes them)
 --
 -- Returns {epoch, result, ...}, or {""} where the wallet is missing and must be rebuilt.
 -- A result is {outcome, term, available, evidence, paid, rides}: "taken", "refused" (nothing was changed), or "overdrawn"
 -- (taken in shadow where it would have been refused). `rides` is the hold id that opened the conversation it rides.
+-- Asked dry, a result has one more element: for each term {1 if it holds, its evidence, 1 if it then counts as paid}.
 -- A hold id that was taken already is answered as the first time, so the call may be repeated.
 --
 -- Amounts come and go as strings; sums are exact, since every amount is below 2^53.
 
 local wallet, holds = KEYS[1], KEYS[2]
-local now, block_at, cover, shadow = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4] == 'shadow'
+local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
 local keep_ms = ARGV[5]
 
 local state = redis.call('HMGET', wallet, 'epoch', 'available')
@@ -91,6 +93,15 @@ local function take(hold, term, index, recipient, paid)
     end
 end
 
+local function every_term(terms, recipient)
+    local seen = {}
+    for index, term in ipairs(terms) do
+        local evidence, _, paid = holds_true(term, recipient)
+        seen[index] = {evidence and 1 or 0, evidence or '', paid and 1 or 0}
+    end
+    return seen
+end
+
 local function decide(hold, offer, recipient)
     local terms = cjson.decode(offer)
     local before = redis.call('HGET', holds, hold)
@@ -102,9 +113,12 @@ local function decide(hold, offer, recipient)
         local evidence, opener, paid = holds_true(term, recipient)
         if evidence then
             local refused = paid and not enough(tonumber(term.fare))
-            if not refused or shadow then take(hold, term, index, recipient, paid) end
-            local outcome = refused and (shadow and 'overdrawn' or 'refused') or 'taken'
-            return {outcome, index, string.format('%.0f', available), evidence, paid and 1 or 0, opener or ''}
+            local outcome = refused and (mode == 'shadow' and 'overdrawn' or 'refused') or 'taken'
+            if outcome ~= 'refused' and mode ~= 'dry' then take(hold, term, index, recipient, paid) end
+            return {
+                outcome, index, string.format('%.0f', available), evidence, paid and 1 or 0, opener or '',
+                mode == 'dry' and every_term(terms, recipient) or nil,
+            }
         end
     end
     return redis.error_reply('an offer must end with a term that always holds')
