@@ -66,6 +66,7 @@ class Resolution:
     webhook: dict[str, Any] | None = None
     wamid: str | None = None
     conversation_id: str | None = None
+    drift: dict[str, Any] | None = None
     conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
 
 
@@ -131,6 +132,9 @@ class Funds:
                 opens=None if opens_window else term.rule.opens,
                 rides=UUID(decision.rides) if decision.rides else None,
                 overdrawn=decision.overdrawn,
+                rate_micros=term.split.rate_micros,
+                markup_micros=term.split.markup_micros,
+                tax_micros=term.split.tax_micros,
             )
             if await self._record(hold, opens_free_entry_point=opens_window):
                 return Reserved(
@@ -174,6 +178,7 @@ class Funds:
                     wamid=r.wamid,
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
+                    drift=r.drift,
                 )
                 for r in asked
             ],

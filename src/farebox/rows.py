@@ -34,6 +34,9 @@ class NewHold:
     opens: str | None
     rides: UUID | None
     overdrawn: bool
+    rate_micros: int
+    markup_micros: int
+    tax_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class End:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
+    drift: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

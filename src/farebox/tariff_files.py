@@ -7,7 +7,7 @@ date on. So a new rate card is dropped into the folder, with a future date if ne
 import csv
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -24,7 +24,13 @@ _CARD_NAME = re.compile(r"([a-z]+)_([a-z]{3})_(\d{4}-\d{2}-\d{2})")
 
 
 class TariffError(ValueError):
-    """A tariff file is wrong. The text names the file, the line where there is one, and what to do."""
+    """Tariff files are wrong. Each mistake names the file, the line where there is one, and what to do."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        more = len(mistakes) - 1
+        suffix = f" ({more} more; farebox check lists them all)" if more else ""
+        super().__init__(mistakes[0] + suffix)
+        self.mistakes = tuple(mistakes)
 
 
 class _Model(BaseModel):
@@ -90,26 +96,41 @@ class _Regime(_Model):
 
 
 def load_folder(folder: Path) -> list[Tariff]:
-    """Load and check every tariff of a folder; raises TariffError with the file and line of the first mistake."""
-    rows = list(_market_rows(folder / "markets.csv"))
-    tariffs = [_load(file, folder, rows) for file in sorted(folder.glob("*.toml"))]
-    if not tariffs:
-        raise TariffError(f"{folder}: there is no tariff (*.toml) in this folder")
+    """Load and check every tariff of a folder; raises TariffError with all mistakes that can be told apart."""
+    mistakes: list[str] = []
+    rows = list(_market_rows(folder / "markets.csv", mistakes))
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        mistakes.append(f"{folder}: there is no tariff (*.toml) in this folder")
+    tariffs = [tariff for file in files if (tariff := _load(file, folder, rows, mistakes)) is not None]
+    mistakes += _same_twice(tariffs)
+    if mistakes:
+        # Several tariffs share a card, whose mistakes are found once for each.
+        raise TariffError(list(dict.fromkeys(mistakes)))
     return tariffs
 
 
-def _load(file: Path, folder: Path, rows: list[MarketRow]) -> Tariff:
+def _load(file: Path, folder: Path, rows: list[MarketRow], mistakes: list[str]) -> Tariff | None:
+    """Read a tariff; None where it is so wrong that nothing more can be said."""
+    text = file.read_text()
     try:
-        regime = _Regime.model_validate(tomllib.loads(file.read_text()))
+        regime = _Regime.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise TariffError(f"{file}: not valid TOML: {error}") from error
+        mistakes.append(f"{file}: not valid TOML: {error}")
+        return None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise TariffError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    _check_terms(file, regime)
-    cards = _cards(file, folder, regime.cards, rows)
+        mistakes += [
+            f"{file}{toml_line(text, each['loc'])}: {'.'.join(map(str, each['loc']))}: {each['msg']}"
+            for each in error.errors()
+        ]
+        return None
+    wrong = list(_wrong_terms(file, text, regime))
+    mistakes += wrong
+    cards = _cards(file, folder, regime.cards, rows, mistakes)
+    if wrong:
+        return None
     rules = {kind: regime.rules(kind) for kind in KINDS}
-    _check_cards(file, cards, rules, rows)
+    mistakes += _missing_rates(file, cards, rules, rows)
     return Tariff(
         name=regime.name,
         effective_from=regime.effective_from,
@@ -127,34 +148,61 @@ def _load(file: Path, folder: Path, rows: list[MarketRow]) -> Tariff:
     )
 
 
-def _check_terms(file: Path, regime: _Regime) -> None:
+def _same_twice(tariffs: list[Tariff]) -> Iterator[str]:
+    """Find tariffs that could not be told apart: of two with one name or one date, only one would ever be used."""
+    seen: set[object] = set()
+    for tariff in tariffs:
+        for value, what in ((tariff.name, "name"), (tariff.effective_from, "effective_from")):
+            if value in seen:
+                yield f"two tariffs have the {what} {value}; each needs one of its own"
+            seen.add(value)
+
+
+def toml_line(text: str, place: Sequence[int | str]) -> str:
+    """Return ":<line>" of a key in a TOML file, "" where it is not found. TOML parsers do not tell lines."""
+    lines, found = text.splitlines(), 0
+    for step in place:
+        if isinstance(step, int):  # an element of a list, one to a line in our files
+            at = [number for number, line in enumerate(lines, 1) if number > found and line.lstrip().startswith("{")]
+            found = at[step] if step < len(at) else found
+            continue
+        key = re.compile(rf"\s*(?:\[{re.escape(step)}\]|{re.escape(step)}\s*=)")
+        found = next((number for number, line in enumerate(lines, 1) if number > found and key.match(line)), found)
+    return f":{found}" if found else ""
+
+
+def _wrong_terms(file: Path, text: str, regime: _Regime) -> Iterator[str]:
     if set(regime.terms) != KINDS:
         wrong = sorted(set(regime.terms) ^ KINDS)
-        raise TariffError(f"{file}: terms must name exactly {', '.join(sorted(KINDS))}; look at {', '.join(wrong)}")
+        yield f"{file}: terms must name exactly {', '.join(sorted(KINDS))}; look at {', '.join(wrong)}"
     for kind, terms in regime.terms.items():
+        place = f"{file}{toml_line(text, ('terms', kind))}: terms.{kind}"
         if isinstance(terms, str):
             if not isinstance(regime.terms.get(terms), list):
-                raise TariffError(f"{file}: terms.{kind} is like {terms}, which has no terms of its own")
+                yield f"{place} is like {terms}, which has no terms of its own"
             continue
         if not terms or terms[-1].when is not When.ALWAYS or terms[-1].within:
-            raise TariffError(f'{file}: terms.{kind} must end with a term that always holds (when = "always")')
-        for term in terms:
-            _check_term(f"{file}: terms.{kind}", term)
+            yield f'{place} must end with a term that always holds (when = "always")'
+        for index, term in enumerate(terms):
+            for mistake in _wrong_term(term):
+                yield f"{file}{toml_line(text, ('terms', kind, index))}: terms.{kind}: {mistake}"
 
 
-def _check_term(place: str, term: _Term) -> None:
+def _wrong_term(term: _Term) -> Iterator[str]:
     for rate in (term.rate, term.or_rate):
         if rate is not None and rate not in CATEGORIES:
-            raise TariffError(f"{place}: rate must be one of {', '.join(CATEGORIES)}")
+            yield f"rate must be one of {', '.join(CATEGORIES)}"
     if (term.message_class is Class.PAID) != (term.rate is not None):
-        raise TariffError(f"{place}: a paid term needs a rate, and only a paid one has one")
+        yield "a paid term needs a rate, and only a paid one has one"
     if (term.when is When.CONVERSATION) != (term.message_class is None):
-        raise TariffError(f"{place}: every term has a class, but one that rides a conversation is as that is")
+        yield "every term has a class, but one that rides a conversation is as that is"
     if (term.when is When.CONVERSATION) != bool(term.of):
-        raise TariffError(f'{place}: when = "conversation" goes with of = [the conversations that it may ride]')
+        yield 'when = "conversation" goes with of = [the conversations that it may ride]'
 
 
-def _cards(file: Path, folder: Path, named: _Cards, rows: list[MarketRow]) -> dict[str, tuple[Card, ...]]:
+def _cards(
+    file: Path, folder: Path, named: _Cards, rows: list[MarketRow], mistakes: list[str]
+) -> dict[str, tuple[Card, ...]]:
     found: dict[str, list[Card]] = {}
     for path in sorted((folder / "rates").glob(f"{named.name}_*.csv"), reverse=True):
         match = _CARD_NAME.fullmatch(path.stem)
@@ -162,72 +210,77 @@ def _cards(file: Path, folder: Path, named: _Cards, rows: list[MarketRow]) -> di
             continue  # volume tiers and other tables beside the cards
         currency, day = match[2].upper(), date.fromisoformat(match[3])
         if day >= named.since:
-            rates = _rates(path, folder, currency, named.without)
+            rates = _rates(path, folder, currency, named.without, mistakes)
             found.setdefault(currency, []).append(Card(currency, day, rates, Markets(rows, day)))
     if not found:
-        raise TariffError(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
+        mistakes.append(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
     return {currency: tuple(cards) for currency, cards in found.items()}
 
 
-def _check_cards(
+def _missing_rates(
     file: Path, cards: dict[str, tuple[Card, ...]], rules: dict[str, tuple[TermRule, ...]], rows: list[MarketRow]
-) -> None:
+) -> Iterator[str]:
     """Check that whatever a term may ask of a card is there: a message must not be met without a price."""
     asked = sorted({(rule.rate, rule.or_rate or rule.rate) for terms in rules.values() for rule in terms if rule.rate})
     for card in (card for dated in cards.values() for card in dated):
         for market in sorted({row.market for row in rows if row.on(card.valid_from)}):
             for rate, or_rate in asked:
                 if (market, rate) not in card.rates and (market, or_rate) not in card.rates:
-                    raise TariffError(
-                        f"{file}: the card in {card.currency} of {card.valid_from} has no {rate} rate for {market}"
-                    )
+                    yield f"{file}: the card in {card.currency} of {card.valid_from} has no {rate} rate for {market}"
 
 
-def _rates(file: Path, folder: Path, currency: str, without: tuple[str, ...]) -> dict[tuple[str, str], Rate]:
+def _rates(
+    file: Path, folder: Path, currency: str, without: tuple[str, ...], mistakes: list[str]
+) -> dict[tuple[str, str], Rate]:
     """Read a rate card. A blank cell is no rate, not a rate of zero."""
     source = file.relative_to(folder)
     rates: dict[tuple[str, str], Rate] = {}
-    for line, row in _rows(file, ("market", "currency", *CATEGORIES)):
+    for line, row in _rows(file, ("market", "currency", *CATEGORIES), mistakes):
         if row["currency"] != currency:
-            raise TariffError(f"{file}:{line}: the currency is {row['currency']}, the file's name says {currency}")
+            mistakes.append(f"{file}:{line}: the currency is {row['currency']}, the file's name says {currency}")
         for category in CATEGORIES:
             if not row[category] or category in without:
                 continue
             try:
                 micros = parse_micros(row[category])
             except AmountError as error:
-                raise TariffError(f"{file}:{line}: {error}") from error
+                mistakes.append(f"{file}:{line}: {error}")
+                continue
             if micros < 0:
-                raise TariffError(f"{file}:{line}: a rate can not be negative")
+                mistakes.append(f"{file}:{line}: a rate can not be negative")
             rates[row["market"], category] = Rate(micros, f"{source}:{line}")
     return rates
 
 
-def _market_rows(file: Path) -> Iterator[MarketRow]:
-    for line, row in _rows(file, ("market", "iso", "calling_prefixes", "valid_from", "valid_to")):
+def _market_rows(file: Path, mistakes: list[str]) -> Iterator[MarketRow]:
+    for line, row in _rows(file, ("market", "iso", "calling_prefixes", "valid_from", "valid_to"), mistakes):
         prefixes = tuple(row["calling_prefixes"].split())
         if not all(prefix.isdigit() for prefix in prefixes):
-            raise TariffError(f"{file}:{line}: calling_prefixes must be digits, separated by spaces")
+            mistakes.append(f"{file}:{line}: calling_prefixes must be digits, separated by spaces")
         try:
             valid_from = date.fromisoformat(row["valid_from"])
             valid_to = date.fromisoformat(row["valid_to"]) if row["valid_to"] else None
         except ValueError as error:
-            raise TariffError(f"{file}:{line}: {error}") from error
+            mistakes.append(f"{file}:{line}: {error}")
+            continue
         yield MarketRow(row["market"], row["iso"], prefixes, valid_from, valid_to)
 
 
-def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(file: Path, columns: tuple[str, ...], mistakes: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield a CSV file's rows with their line numbers; lines that start with # are comments."""
     try:
         lines = file.read_text().splitlines()
     except OSError as error:
-        raise TariffError(f"{file}: {error.strerror}") from error
+        mistakes.append(f"{file}: {error.strerror}")
+        return
     numbered = [(number, text) for number, text in enumerate(lines, 1) if text and not text.startswith("#")]
     reader = csv.DictReader(text for _, text in numbered)
     missing = set(columns) - set(reader.fieldnames or ())
     if missing:
-        raise TariffError(f"{file}: the column {', '.join(sorted(missing))} is missing")
+        mistakes.append(f"{file}: the column {', '.join(sorted(missing))} is missing")
+        return
     for (number, _), row in zip(numbered[1:], reader, strict=True):
         if None in row or None in row.values():
-            raise TariffError(f"{file}:{number}: the row has not as many cells as the header")
+            mistakes.append(f"{file}:{number}: the row has not as many cells as the header")
+            continue
         yield number, row

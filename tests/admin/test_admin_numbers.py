@@ -157,7 +157,6 @@ async def test_changes_of_different_fields_at_once_do_not_undo_each_other(api: A
 BAD_FIELDS = [
     ("account_id", "nobody", "account_id: there is no account nobody; create it with PUT /v1/accounts/nobody."),
     ("account_id", None, "account_id: must be a string."),
-    ("mode", "shadow", "mode: shadow is not available yet; use enforce or off."),
     ("mode", "on", "mode: must be 'enforce' or 'off'."),
     ("mode", None, "mode: must be 'enforce' or 'off'."),
     ("dialect", "cloudy", "dialect: must be 'cloud', '360dialog' or 'on_premise'."),

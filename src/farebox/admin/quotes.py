@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from farebox.admin.models import Given, Nothing, Taken
 from farebox.admin.numbers import number_in_use
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask
-from farebox.core.evidence import read_evidence
+from farebox.admin.shown import Evidence, moment, shown_evidence
 from farebox.core.message import BadMessageError, Kind, Message, parse_message
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, Term, UnpricedError
@@ -91,16 +91,6 @@ class QuotedTerm(Given):
     rate_source: str = Field(description="File and line of the rate card; empty for a free term.")
 
 
-class QuotedEvidence(Given):
-    """What the term that applies rests on."""
-
-    text: str = Field(description="As the wallet writes it.")
-    window_until: datetime | None
-    unit: int | None = Field(description="The free unit that it would be.")
-    conversation: str | None
-    conversation_until: datetime | None
-
-
 class QuotedState(Given):
     """What the wallet knows of recipient and number, or what was supposed."""
 
@@ -127,7 +117,7 @@ class Quote(Given):
     fare: Amount
     currency: str
     term: QuotedTerm
-    evidence: QuotedEvidence
+    evidence: Evidence
     state: QuotedState
     alternatives: list[QuotedTerm] = Field(description="Every term of the offer, in order.")
     would_be: Literal["accepted", "refused"]
@@ -212,7 +202,7 @@ def _shown(quoted: Quoted) -> Quote:
     ]
     return Quote(
         phone_number_id=number.number_id,
-        at=_time(question.at_ms),
+        at=moment(question.at_ms),
         day=quoted.tariff.day,
         timezone=number.zone.key,
         regime=quoted.tariff.tariff.name,
@@ -223,7 +213,7 @@ def _shown(quoted: Quoted) -> Quote:
         fare=quoted.term.fare_micros,
         currency=number.currency,
         term=terms[decision.term],
-        evidence=_evidence(decision.evidence),
+        evidence=shown_evidence(decision.evidence),
         state=_state(quoted),
         alternatives=terms,
         would_be="refused" if quoted.refused else "accepted",
@@ -253,21 +243,10 @@ def _term(term: Term, *, holds: bool, evidence: str, paid: bool, applies: bool) 
     )
 
 
-def _evidence(text: str) -> QuotedEvidence:
-    evidence = read_evidence(text)
-    return QuotedEvidence(
-        text=text,
-        window_until=_time(evidence.windows[0][1]) if evidence.windows else None,
-        unit=evidence.unit,
-        conversation=evidence.conversation,
-        conversation_until=_time_or_none(evidence.conversation_until_ms),
-    )
-
-
 def _state(quoted: Quoted) -> QuotedState:
     def still_open(name: str) -> datetime | None:
         ends_ms = quoted.state.window_end_ms(name)
-        return _time(ends_ms) if ends_ms is not None and quoted.question.at_ms < ends_ms else None
+        return moment(ends_ms) if ends_ms is not None and quoted.question.at_ms < ends_ms else None
 
     tariff = quoted.tariff.tariff
     pool = tariff.pool(quoted.tariff.month)
@@ -279,11 +258,3 @@ def _state(quoted: Quoted) -> QuotedState:
         pool_size=tariff.pool_size,
         available=quoted.judgement.decision.available_micros,
     )
-
-
-def _time(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def _time_or_none(at_ms: int | None) -> datetime | None:
-    return None if at_ms is None else _time(at_ms)

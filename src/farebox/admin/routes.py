@@ -1,6 +1,19 @@
 """The table of routes. From a row come the server's route, the checks of a request and its place in /openapi.json."""
 
-from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, quotes, topups
+from farebox.admin import (
+    accounts,
+    clock,
+    drifts,
+    entries,
+    health,
+    keys,
+    messages,
+    numbers,
+    quotes,
+    shadows,
+    spans,
+    topups,
+)
 from farebox.admin.models import Nothing
 from farebox.admin.routing import TEXT, Route, get, write
 
@@ -98,6 +111,21 @@ ROUTES: tuple[Route, ...] = (
         messages.explain,
         query=Nothing,
         answers={200: messages.Message},
+        problems=(404,),
+    ),
+    get(
+        "/v1/drift",
+        "List deliveries that WhatsApp priced otherwise than we did",
+        drifts.index,
+        query=drifts.DriftsQuery,
+        answers={200: drifts.Drifts},
+    ),
+    get(
+        f"{NUMBER}/shadow",
+        "Report what enforcement would have refused",
+        shadows.report,
+        query=spans.SpanQuery,
+        answers={200: shadows.ShadowReport},
         problems=(404,),
     ),
     write(

@@ -4,8 +4,11 @@ The hold carries all of it, and the bill is made by the same function, so that w
 Each step rounds half up to a micro-unit: to the rate the percentage, to the sum the tax.
 """
 
+import re
 from dataclasses import dataclass
 
+_PPM_PER_PERCENT = 10_000
+_PERCENT = re.compile(r"(\d{1,5})(?:\.(\d{1,4}))?", re.ASCII)
 PPM = 1_000_000  # parts per million: 4 % is 40,000, so that a percentage with four decimals is an integer
 
 
@@ -42,6 +45,21 @@ class Markup:
     def fare_micros(self, rate_micros: int) -> int:
         """Return the fare for a rate."""
         return self.split(rate_micros).fare_micros
+
+
+def parse_percent(text: str) -> int:
+    """Read a percentage ("4", "12.5") as parts per million; raises ValueError where it is none."""
+    match = _PERCENT.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text[:40]}" is not a percentage; write it as a decimal string with at most four decimals')
+    whole, decimals = match.groups()
+    return int(whole) * _PPM_PER_PERCENT + int((decimals or "").ljust(4, "0"))
+
+
+def format_percent(ppm: int) -> str:
+    """Write parts per million as a percentage: "4", "12.5"."""
+    whole, rest = divmod(ppm, _PPM_PER_PERCENT)
+    return f"{whole}.{rest:04d}".rstrip("0").rstrip(".")
 
 
 def _share(micros: int, ppm: int) -> int:
