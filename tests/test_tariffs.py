@@ -3,12 +3,17 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from farebox import metrics
+from farebox.app import reload_tariffs
 from farebox.assets import asset
 from farebox.core.money import parse_micros
 from farebox.core.tariff import UnpricedError, rate_of
+from farebox.gate import Gate
 from farebox.tariff_files import CATEGORIES, TariffError, load_folder
 from farebox.tariffs import Tariffs
 
@@ -74,6 +79,24 @@ def test_a_wrong_file_leaves_what_was_loaded_in_force(tmp_path: Path) -> None:
     assert "pmp-2026-10" in tariffs
 
 
+def test_a_wrong_file_is_said_once_and_counted_until_it_is_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    gate = SimpleNamespace(tariffs=Tariffs(folder))
+    right = (folder / USD).read_text()
+    (folder / USD).write_text(right.replace("Argentina,USD,0.0618", "Argentina,USD,x").replace("0.0034", "y", 1))
+    for _ in range(2):
+        reload_tariffs(cast("Gate", gate))
+        assert metrics.TARIFF_ERRORS._value.get() == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "pmp_usd_2026-10-01.csv:4: " in caplog.text
+    (folder / USD).write_text(right + "\n")
+    reload_tariffs(cast("Gate", gate))
+    assert metrics.TARIFF_ERRORS._value.get() == 0
+
+
 REGIME = "pmp-2026-10.toml"
 USD = "rates/pmp_usd_2026-10-01.csv"
 
@@ -120,4 +143,42 @@ def test_a_mistake_is_named_with_its_file(spoil: Callable[[Path], object], said:
     shutil.copytree(SHIPPED, folder)
     spoil(folder)
     with pytest.raises(TariffError, match=said):
+        load_folder(folder)
+
+
+def test_all_mistakes_are_found_at_once_with_file_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    for spoil in (
+        replaced(REGIME, 'rate = "service"', 'rate = "sevice"'),
+        replaced("pmp-2025-07.toml", "size = 0", "size = -1"),
+        replaced("cbp-2023-06.toml", 'of = ["utility"], ', ""),
+        replaced(USD, "0.0618", "0.06.18"),
+        replaced("markets.csv", "AR,54,", "AR,54x,"),
+    ):
+        spoil(folder)
+    with pytest.raises(TariffError) as found:
+        load_folder(folder)
+    places = {str(Path(mistake.partition(": ")[0]).relative_to(folder)) for mistake in found.value.mistakes}
+    assert places >= {
+        f"{REGIME}:{line_of(folder / REGIME, 'sevice')}",
+        f"pmp-2025-07.toml:{line_of(folder / 'pmp-2025-07.toml', 'size = -1')}",
+        f"{USD}:4",
+        "markets.csv:5",
+    }
+    assert any("goes with of" in mistake for mistake in found.value.mistakes)
+
+
+def line_of(file: Path, text: str) -> int:
+    return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize("field", ["name", "effective_from"])
+def test_two_tariffs_that_can_not_be_told_apart(field: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    text = (folder / REGIME).read_text()
+    other = {"name": text.replace("effective_from = 2026-10-01", "effective_from = 2026-12-01", 1)}
+    (folder / "copy.toml").write_text(other.get(field, text.replace('name = "pmp-2026-10"', 'name = "other"', 1)))
+    with pytest.raises(TariffError, match=f"two tariffs have the {field}"):
         load_folder(folder)

@@ -40,7 +40,7 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
         for loop in (
             _follow_changes(gate),
             _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
-            _repeat(TARIFFS_INTERVAL_S, lambda: reload_tariffs(gate), "the tariffs were not read"),
+            _repeat(TARIFFS_INTERVAL_S, lambda: asyncio.to_thread(reload_tariffs, gate), "the tariffs were not read"),
             _repeat(settings.sweep_interval_s, sweep.run, "the sweep failed"),
             _repeat(settings.template_sync_interval_s, gate.templates.sync, "the templates were not read"),
         ):
@@ -58,7 +58,7 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
         log.info("stopping: finishing what is in flight")
 
 
-async def reload_tariffs(gate: Gate) -> None:
+def reload_tariffs(gate: Gate) -> None:
     """Take over tariff files that have changed. Wrong ones are reported, and those loaded before stay in force."""
     try:
         if gate.tariffs.reload():

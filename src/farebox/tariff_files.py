@@ -126,8 +126,9 @@ def _load(file: Path, folder: Path, rows: list[MarketRow], mistakes: list[str]) 
         return None
     wrong = list(_wrong_terms(file, text, regime))
     mistakes += wrong
+    before = len(mistakes)
     cards = _cards(file, folder, regime.cards, rows, mistakes)
-    if wrong:
+    if wrong or len(mistakes) > before:  # a rate that can not be read would also be missed
         return None
     rules = {kind: regime.rules(kind) for kind in KINDS}
     mistakes += _missing_rates(file, cards, rules, rows)

@@ -124,7 +124,9 @@ def _charge(message: Message) -> str:
     more = billed - message.fare
     if not more:
         return charged
-    return f"{charged}, {format_micros(abs(more))} {'more' if more > 0 else 'less'} than was set aside"
+    return (
+        f"{charged}, {format_micros(abs(more))} {message.currency} {'more' if more > 0 else 'less'} than was set aside"
+    )
 
 
 def _row(source: str) -> str:
