@@ -59,7 +59,7 @@ def test_check_says_all_mistakes_of_settings_and_tariffs(
     file.write_text('host = "x"\ngatway_port = 1\n')
     monkeypatch.setenv("FAREBOX_CONFIG", str(file))
     monkeypatch.setenv("FAREBOX_WORKERS", "0")
-    monkeypatch.setattr("farebox.commands.check.asset", lambda _: tmp_path)
+    monkeypatch.setattr("farebox.commands.check.asset", lambda _: tmp_path / "none")
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == 1

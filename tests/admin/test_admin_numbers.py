@@ -159,7 +159,7 @@ BAD_FIELDS = [
     ("account_id", "nobody", "account_id: there is no account nobody; create it with PUT /v1/accounts/nobody."),
     ("account_id", None, "account_id: must be a string."),
     ("mode", "on", "mode: must be 'enforce', 'shadow' or 'off'."),
-    ("mode", None, "mode: must be 'enforce' or 'off'."),
+    ("mode", None, "mode: must be 'enforce', 'shadow' or 'off'."),
     ("dialect", "cloudy", "dialect: must be 'cloud', '360dialog' or 'on_premise'."),
     ("funds_rule", "below", "funds_rule: must be 'above_zero' or 'cover'."),
     (
