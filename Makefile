@@ -1,10 +1,11 @@
 # make run    sets everything up and starts the sandbox
 # make test   sets everything up and runs all tests
 # make check  linters and types, strict
+# make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check clean
+.PHONY: help run test check clean bench-fares bench-markets
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -21,6 +22,9 @@ check: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+bench-fares bench-markets: bench-%: .venv/installed
+	PYTHONPATH=tests $(PY) -m benchmarks.$*
 
 clean:
 	rm -rf .venv .farebox

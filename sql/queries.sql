@@ -8,20 +8,20 @@ WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
                          $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::bigint[], $23::bigint[],
-                         $24::bigint[])
+                         $24::bigint[], $25::uuid[])
         AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
               recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn,
-              rate_micros, markup_micros, tax_micros)
+              rate_micros, markup_micros, tax_micros, sent_with)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 )
 INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
                   state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at,
-                  opens, rides, overdrawn, rate_micros, markup_micros, tax_micros)
+                  opens, rides, overdrawn, rate_micros, markup_micros, tax_micros, sent_with)
 SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
        state_evidence, pool, recipient, template, note, client_reference,
        to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn,
-       rate_micros, markup_micros, tax_micros
+       rate_micros, markup_micros, tax_micros, sent_with
 FROM asked JOIN current USING (number_id, epoch)
 RETURNING hold_id;
 
@@ -39,8 +39,8 @@ WHERE hold.hold_id = asked.hold_id;
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
-FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
 -- Ends holds by one event and books what is charged, in one statement: state, entry and balance move together.
@@ -48,8 +48,8 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 -- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[],
-                         $12::jsonb[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, drift)
+                         $12::text[], $13::jsonb[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), mine AS (
@@ -66,6 +66,7 @@ WITH asked AS (
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
                                          THEN asked.billed_micros ELSE 0 END,
                     wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
+                    pool = coalesce(asked.pool, hold.pool),
                     conversation_until = to_timestamp(asked.conversation_until_ms / 1000.0),
                     ended_at = to_timestamp($9::bigint / 1000.0)
     FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)
@@ -89,7 +90,7 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- next_rider --
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens
+       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --

@@ -7,10 +7,11 @@ from farebox.core.fare import price
 from farebox.core.hold import Event
 from farebox.core.message import Kind, Message
 from farebox.directory import Number
-from farebox.funds import Refused, Reserved, Resolution
+from farebox.funds import Fare, Refused, Reserved
 from farebox.gate import Gate
 from farebox.rebuild import Rebuild
 from farebox.reconcile import compare
+from farebox.rows import Resolution
 
 FARE = 3_400  # a utility template to North America
 
@@ -36,7 +37,7 @@ async def fund(gate: Gate, number: Number, micros: int) -> None:
 async def reserve(gate: Gate, number: Number, kind: Kind = Kind.TEMPLATE) -> Reserved | Refused:
     message = Message(kind, user="16505551234", template_name="t" if kind is Kind.TEMPLATE else "")
     priced = price(message, template_category="utility", tariff=gate.tariffs.at(number, gate.clock.now_ms()))
-    return await gate.funds.reserve(number, message, priced)
+    return await gate.funds.reserve(number, message, [Fare(message.user, priced, message.user)])
 
 
 async def agreed(gate: Gate) -> tuple[int, int]:

@@ -260,3 +260,35 @@ async def test_users_are_kept_apart(world: World) -> None:
     free = await world.send(template(to=USER))
     assert (free.status, free.headers["X-Farebox-Class"]) == (200, "free")
     assert (await world.send(template(to=GERMAN))).status == 402
+
+
+async def test_a_header_does_not_turn_a_read_into_a_send(world: World) -> None:
+    overrides = dict.fromkeys(("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"), "POST")
+    await world.call("GET", f"/v23.0/{NUMBER}/messages", headers=overrides)
+    seen = world.whatsapp.requests[-1].headers
+    assert not {name.lower() for name in seen} & {name.lower() for name in overrides}
+
+
+async def test_a_recipient_is_read_as_whatsapp_reads_it(world: World) -> None:
+    """Without a plus the number may be one of the business's own country; the hold names the user as WhatsApp does."""
+    await world.fund("1.00")
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"display_phone_number": "+49 30 901820"})
+    world.whatsapp.behave(Behaviour(statuses=()))
+    for to in ("0151 12345678", "+49 151 12345678", "4915112345678", "0049-151-12345678"):
+        answer = await world.send(template(to=to))
+        assert (answer.status, answer.headers["X-Farebox-Fare"]) == (200, "0.055"), to
+    assert (await world.send(template(to="0151-NOT-A-NUMBER"))).status == 400
+
+
+async def test_a_call_that_connects_is_paid_and_the_rest_of_a_call_passes(world: World) -> None:
+    connect = {"messaging_product": "whatsapp", "to": USER, "action": "connect", "session": {"sdp": "x"}}
+    path = f"/v23.0/{NUMBER}/calls"
+    refused = await world.call("POST", path, json=connect)
+    assert (refused.status, refused.json["error"]["message"]) == (402, OUT_OF_FUNDS)
+    ended = await world.call("POST", path, json={"action": "terminate", "call_id": "wacid.1"})
+    assert ended.status != 402
+    await world.fund("1.00")
+    world.whatsapp.behave(Behaviour(statuses=()))
+    started = await world.call("POST", path, json=connect)
+    assert (started.headers["X-Farebox-Class"], started.headers["X-Farebox-Fare"]) == ("paid", "0.00")
+    assert "no card has a rate" in (await world.message(started.headers["X-Farebox-Hold"]))["note"]

@@ -1,12 +1,13 @@
 """A quote says what a send would do, and leaves no trace."""
 
 import random
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from farebox.asks import Ask, Mode, State
+from farebox.asks import Ask, Mode, Part, State
 from farebox.core.markup import NO_MARKUP
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import Offer, When
@@ -174,10 +175,8 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         offer = random_offer(gate, dice)
         state = random_state(dice, offer)
         ask = Ask(
-            hold_id=str(uuid4()),
             number_id=str(number),
-            user=USER,
-            offer=offer.wire,
+            parts=(Part(str(uuid4()), USER, offer.wire),),
             block_at_micros=dice.choice((0, 1_000)),
             cover=dice.random() < 0.5,
             mode=Mode.DRY,
@@ -187,26 +186,18 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         for name, fields in (("wallet", state.wallet), (f"user:{USER}", state.recipient)):
             if fields:
                 await gate.wallet._redis.hset(_key(str(number), name), mapping={**fields})
-        taken = await gate.wallet.take(in_earnest(ask))
+        taken = await gate.wallet.take(replace(ask, mode=Mode.ENFORCE))
         assert taken is not None
-        dry = judgement.decision
-        assert (dry.taken, dry.term, dry.evidence, dry.paid, dry.rides) == (
-            taken.taken, taken.term, taken.evidence, taken.paid, taken.rides,
-        )  # fmt: skip
-        assert dry.available_micros - (offer.terms[dry.term].fare_micros if dry.taken else 0) == taken.available_micros
-        assert dry.term == [seen.holds for seen in judgement.terms].index(True)
-        conditions.add(offer.terms[dry.term].rule.when)
+        dry, part = judgement.decision, judgement.part
+        assert (dry.taken, dry.parts) == (taken.taken, taken.parts)
+        assert dry.available_micros - (offer.terms[part.term].fare_micros if dry.taken else 0) == taken.available_micros
+        assert part.term == [seen.holds for seen in judgement.terms].index(True)
+        conditions.add(offer.terms[part.term].rule.when)
     assert conditions == set(When), "the dice have thrown everything"
     assert not await gate.wallet._redis.keys("*:quote:*")
 
 
 NOW_MS = 1_795_000_000_000
-
-
-def in_earnest(ask: Ask) -> Ask:
-    return Ask(
-        ask.hold_id, ask.number_id, ask.user, ask.offer, ask.block_at_micros, ask.cover, Mode.ENFORCE, ask.now_ms
-    )
 
 
 def random_offer(gate: Gate, dice: random.Random) -> Offer:

@@ -16,6 +16,10 @@ TOKEN_SCHEMES = ("bearer", "oauth")
 TOKEN_PARAMETERS = ("access_token", "input_token")
 PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
 
+# Expect was answered already, and an upstream that does not know it would never get the body. The others make a GET a
+# POST to servers that heed them: a send in disguise.
+NOT_PASSED_ON = ("Expect", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -70,8 +74,7 @@ class Call:
     def headers(self) -> "CIMultiDict[str]":
         """Return the headers as they go upstream, with the upstream's token in place of the client's.
 
-        The answer is asked for without compression, because its links and ids are read. `Expect` is left out: it was
-        answered already, and an upstream that does not know it would never get the body.
+        The answer is asked for without compression, because its links and ids are read.
         """
         headers = CIMultiDict(end_to_end(self.request.headers.items()))
         if self._speaks_360dialog():
@@ -84,7 +87,8 @@ class Call:
                 scheme, _ = _credentials(headers.get("Authorization", ""))
                 headers["Authorization"] = f"{scheme} {self.upstream_token}"
         headers["Accept-Encoding"] = "identity"
-        headers.popall("Expect", None)
+        for name in NOT_PASSED_ON:
+            headers.popall(name, None)
         return headers
 
     def _speaks_360dialog(self) -> bool:

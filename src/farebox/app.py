@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
+import aiohttp
 import asyncpg
 from aiohttp import web
 
@@ -33,8 +34,8 @@ def gateway_runner(gate: Gate) -> web.ServerRunner:
     return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
 
 
-async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    """Serve both ports until `stop`, then finish what is in flight."""
+async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    """Serve both ports until `stop`, then finish what is in flight. A sandbox serves the test clock as well."""
     async with open_gate(settings) as gate, AsyncExitStack() as stack:
         sweep = Sweep(gate)
         for loop in (
@@ -47,7 +48,9 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
             task = asyncio.create_task(loop)
             stack.push_async_callback(_cancelled, task)
         admin = web.AppRunner(
-            admin_app(gate, test_clock=sweep.run if test_clock else None), access_log=None, shutdown_timeout=DRAIN_S
+            admin_app(gate, test_clock=(lambda: _clock_moved(gate, sweep)) if sandbox else None),
+            access_log=None,
+            shutdown_timeout=DRAIN_S,
         )
         for runner, port in ((gateway_runner(gate), settings.gateway_port), (admin, settings.admin_port)):
             await runner.setup()
@@ -68,6 +71,15 @@ def reload_tariffs(gate: Gate) -> None:
         metrics.TARIFF_ERRORS.set(len(error.mistakes))
         for mistake in error.mistakes:
             log.error("tariffs not read again, the ones before stay in force: %s", mistake)  # noqa: TRY400  no stack
+
+
+async def _clock_moved(gate: Gate, sweep: Sweep) -> None:
+    """Move the simulated WhatsApp's time with ours, then let the background work see the new time."""
+    with suppress(aiohttp.ClientError, TimeoutError):  # another upstream keeps its own time
+        offset = {"offset_s": gate.clock.offset_ms / 1000}
+        async with gate.upstream.session.put(f"{gate.upstream.base_url}/simulator/clock", json=offset):
+            pass
+    await sweep.run()
 
 
 async def _follow_changes(gate: Gate) -> None:

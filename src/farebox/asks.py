@@ -16,13 +16,20 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One send that wants its fare: its hold id, number, recipient and offer, and the number's own rules."""
+class Part:
+    """One fare of a send: its hold id, whose windows count (the user, or the whole group), and the offer."""
 
     hold_id: str
-    number_id: str
     user: str
     offer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One send that wants its fare, and the number's own rules. A group send has a part for each member."""
+
+    number_id: str
+    parts: tuple[Part, ...]
     block_at_micros: int
     cover: bool
     mode: Mode
@@ -30,20 +37,26 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What the wallet said: whether it took the fare, by which term, and what is left.
+class Taken:
+    """Which term a part was taken by. `rides`: the hold that opened the conversation that the message rides."""
 
-    `overdrawn`: taken in shadow mode where it would have been refused. `rides`: the hold that opened the conversation
-    that the message rides.
+    term: int
+    evidence: str
+    paid: bool
+    rides: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the wallet said: whether it took the send, part by part, and what is left.
+
+    `overdrawn`: taken in shadow mode where it would have been refused.
     """
 
     taken: bool
     overdrawn: bool
-    term: int
     available_micros: int
-    evidence: str
-    paid: bool
-    rides: str
+    parts: tuple[Taken, ...]
     epoch: int
 
 
@@ -58,10 +71,16 @@ class TermSeen:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision that took nothing, and every term of the offer as the wallet saw it."""
+    """A decision about a send of one part that took nothing, and every term of its offer as the wallet saw it."""
 
     decision: Decision
     terms: tuple[TermSeen, ...]
+
+    @property
+    def part(self) -> Taken:
+        """The term that applies."""
+        (part,) = self.decision.parts
+        return part
 
 
 @dataclass(frozen=True, slots=True)

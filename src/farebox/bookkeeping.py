@@ -12,13 +12,14 @@ from farebox.core.hold import Event
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
 from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
 from farebox.directory import Number
-from farebox.funds import Resolution, count_spend
+from farebox.funds import count_spend
 from farebox.gate import Gate
 from farebox.outbound import UNAVAILABLE
-from farebox.rows import KnownHold
+from farebox.rows import KnownHold, Resolution
 
 log = logging.getLogger(__name__)
 
+FREE_UNIT_TYPES = frozenset({"free_customer_service", "free_group_customer_service"})  # since 2026-10-01: of the pool
 # A delivery is decided before a failure of the same message in the same payload: what was delivered is due.
 ORDER = (Event.DELIVER, Event.FAIL)
 
@@ -49,28 +50,51 @@ async def keep_statuses(gate: Gate, number: Number, statuses: Sequence[Status]) 
         return
     await _open_windows(gate, number, _proven_windows(gate, number, statuses))
     holds = await gate.ledger.find_holds(_references(statuses), [status.wamid for status in statuses])
-    by_wamid = {hold.wamid: hold for hold in holds if hold.number_id == number.number_id and hold.wamid}
-    by_id = {str(hold.hold_id): hold for hold in holds if hold.number_id == number.number_id}
+    known = _Known(hold for hold in holds if hold.number_id == number.number_id)
     decided: dict[Event, dict[UUID, tuple[Status, KnownHold, Verdict]]] = {event: {} for event in ORDER}
     noted = []
     for status in statuses:
-        hold = by_wamid.get(status.wamid) or by_id.get(status.reference)
-        # A reference is trusted only while the hold has no other wamid: clients may write any text into that field.
-        if hold is None or hold.wamid not in (None, status.wamid):
+        found = known.holds_of(status)
+        if not found:
             await _keep_unmatched(gate, number, status)
-            continue
-        said = _verdict(gate, number, status, hold)
-        if said is None:
-            metrics.STATUSES.labels("nothing").inc()
-        elif said.event is None:
-            noted.append(hold.hold_id)
-        else:
-            decided[said.event].setdefault(hold.hold_id, (status, hold, said))
+        for hold in found:
+            said = _verdict(gate, number, status, hold)
+            if said is None:
+                metrics.STATUSES.labels("nothing").inc()
+            elif said.event is None:
+                noted.append(hold.hold_id)
+            else:
+                decided[said.event].setdefault(hold.hold_id, (status, hold, said))
     if noted:
         await gate.ledger.fetch("note_delivery", noted, gate.clock.now_ms())
         metrics.STATUSES.labels("noted").inc(len(noted))
     for event in ORDER:
         await _resolve(gate, number, event, list(decided[event].values()))
+
+
+class _Known:
+    """The holds that a payload may speak of, by wamid and by reference."""
+
+    def __init__(self, holds: Iterable[KnownHold]) -> None:
+        self._by_wamid: dict[str, list[KnownHold]] = {}
+        self._by_reference: dict[str, list[KnownHold]] = {}
+        for hold in holds:
+            if hold.wamid:
+                self._by_wamid.setdefault(hold.wamid, []).append(hold)
+            self._by_reference.setdefault(str(hold.sent_with or hold.hold_id), []).append(hold)
+
+    def holds_of(self, status: Status) -> list[KnownHold]:
+        """Return the holds of a status: one, or in a group that of the member it names, or all where it names nobody.
+
+        A reference is trusted only while the hold has no other wamid: clients may write any text into that field.
+        """
+        found = self._by_wamid.get(status.wamid)
+        if found is None:
+            referred = self._by_reference.get(status.reference, [])
+            found = [hold for hold in referred if hold.wamid in (None, status.wamid)]
+        if len(found) < 2 or not status.users:
+            return found
+        return [hold for hold in found if hold.recipient in status.users]
 
 
 async def retry_unmatched(gate: Gate, limit: int) -> int:
@@ -101,6 +125,7 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),
                     drift=said.drift.record() if said.drift else None,
+                    pool=_pool(gate, number, status),
                 )
                 for status, hold, said in decided
             ],
@@ -152,6 +177,14 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
 
 
+def _pool(gate: Gate, number: Number, status: Status) -> str | None:
+    """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent."""
+    if status.pricing is None or status.pricing.type not in FREE_UNIT_TYPES or not status.delivered:
+        return None
+    in_force = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
+    return in_force.tariff.pool(in_force.month)
+
+
 def _references(statuses: Iterable[Status]) -> list[UUID]:
     """Return the references that could be hold ids."""
     ids = []
@@ -175,7 +208,7 @@ async def _postpone(gate: Gate, number: Number, status: Status) -> None:
         "put_unmatched",
         number.number_id,
         status.wamid,
-        status.status,
+        " ".join((status.status, *status.users)),  # of a group, each member's status is one of its own
         json.dumps(asdict(status)),
         gate.clock.now_ms(),
     )

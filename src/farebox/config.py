@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         "refuse", description="What becomes of a webhook with a bad signature: 401, or relayed without touching money."
     )
     workers: int = Field(1, ge=1, le=64, description="Processes that share the ports.")
+    unknown_sends: Literal["refuse", "pass"] = Field(
+        "refuse", description="What becomes of a POST that looks like a send and is none that is known."
+    )
     out_of_funds_status: int = Field(402, ge=400, le=499, description="HTTP status of an out-of-funds answer.")
     max_send_bytes: int = Field(
         1_048_576, ge=1_024, description="Largest body of a send; Meta's own messages stay far below 100 KB."

@@ -12,16 +12,17 @@ the wallet anew from the ledger under the number's row lock, with the next epoch
 that is refused by the ledger, because its epoch is no longer the number's.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from farebox import metrics
-from farebox.asks import Ask, Mode
+from farebox.asks import Ask, Decision, Mode, Part, Taken
 from farebox.batch import OverloadedError
 from farebox.clock import Clock
+from farebox.conversations import Conversations
 from farebox.core.fare import Priced
 from farebox.core.hold import GIVES_UNIT_BACK, Event, new_hold_id, step
 from farebox.core.message import Message
@@ -30,9 +31,9 @@ from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
 from farebox.directory import Number
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
-from farebox.rows import End, Ended, KnownHold, NewHold, conversation_state
+from farebox.rows import End, Ended, NewHold, Resolution
 from farebox.tariffs import Tariffs
-from farebox.wallet import Wallet, WalletUnavailableError
+from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,28 @@ MAX_TRIES = 3  # a send may meet a missing wallet and then a fenced one; a third
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
-    """A hold that both stores know: the message may leave."""
+class Fare:
+    """What is to be paid for one recipient: the user, the offer, and whose windows count (the group's, in a group)."""
 
-    hold_id: UUID
+    user: str
+    priced: Priced
+    windows_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Holds that both stores know (one, or one for each member of a group): the message may leave."""
+
+    hold_ids: tuple[UUID, ...]
     message_class: Class
     fare_micros: int
     available_micros: int
     overdrawn: bool  # shadow mode: enforcement would have refused it
+
+    @property
+    def hold_id(self) -> UUID:
+        """The id that speaks for the send."""
+        return self.hold_ids[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +70,6 @@ class Refused:
     """There are not enough funds; nothing was changed."""
 
     available_micros: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """A hold that is to end: what it is billed, and the status that says so."""
-
-    hold: KnownHold
-    billed_micros: int
-    webhook: dict[str, Any] | None = None
-    wamid: str | None = None
-    conversation_id: str | None = None
-    drift: dict[str, Any] | None = None
-    conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
 
 
 class Funds:
@@ -81,22 +83,24 @@ class Funds:
         self._clock = clock
         self._tariffs = tariffs
         self._rebuild = rebuild
+        self._conversations = Conversations(wallet, ledger, clock)
         self._grace_ms = grace_ms
 
-    async def reserve(self, number: Number, message: Message, priced: Priced) -> Reserved | Refused:
-        """Take the fare of a message and record it.
+    async def reserve(self, number: Number, message: Message, fares: Sequence[Fare]) -> Reserved | Refused:
+        """Take the fare of a message, as a whole or not at all, and record it.
 
         Raises WalletUnavailableError, LedgerUnavailableError or OverloadedError; nothing may be sent then.
         """
         for _ in range(MAX_TRIES):
             now_ms = self._clock.now_ms()
-            hold_id = new_hold_id(now_ms)
+            ids = [new_hold_id(now_ms) for _ in fares]
             decision = await self._wallet.take(
                 Ask(
-                    hold_id=str(hold_id),
                     number_id=number.number_id,
-                    user=message.user,
-                    offer=priced.offer.wire,
+                    parts=tuple(
+                        Part(str(hold_id), fare.windows_of, fare.priced.offer.wire)
+                        for hold_id, fare in zip(ids, fares, strict=True)
+                    ),
                     block_at_micros=number.block_at_micros,
                     cover=number.funds_rule == "cover",
                     mode=Mode.SHADOW if number.mode == "shadow" else Mode.ENFORCE,
@@ -108,41 +112,31 @@ class Funds:
                 continue
             if not decision.taken:
                 return Refused(decision.available_micros)
-            term = priced.offer.terms[decision.term]
-            opens_window = term.rule.opens == OPENS_FREE_ENTRY_POINT
-            hold = NewHold(
-                hold_id=hold_id,
-                number_id=number.number_id,
-                epoch=decision.epoch,
-                message_class=Class.PAID if decision.paid else Class.FREE,
-                fare_micros=term.fare_micros,
-                regime=priced.offer.regime,
-                category=priced.offer.category,
-                market=priced.offer.market,
-                why=term.rule.why,
-                rate_source=term.rate_source,
-                state_evidence=decision.evidence,
-                pool=term.pool,
-                recipient=message.user,
-                template=f"{message.template_name} {message.template_language}" if message.template_name else None,
-                note=priced.note,
-                client_reference=message.client_reference or None,
-                created_ms=now_ms,
-                expires_ms=now_ms + priced.ttl_ms + self._grace_ms,
-                opens=None if opens_window else term.rule.opens,
-                rides=UUID(decision.rides) if decision.rides else None,
-                overdrawn=decision.overdrawn,
-                rate_micros=term.split.rate_micros,
-                markup_micros=term.split.markup_micros,
-                tax_micros=term.split.tax_micros,
-            )
-            if await self._record(hold, opens_free_entry_point=opens_window):
+            holds = [
+                self._new_hold(
+                    number=number,
+                    message=message,
+                    fare=fare,
+                    decision=decision,
+                    taken=taken,
+                    hold_id=hold_id,
+                    first=ids[0],
+                    now_ms=now_ms,
+                )
+                for hold_id, fare, taken in zip(ids, fares, decision.parts, strict=True)
+            ]
+            opening = [
+                hold
+                for hold, fare, taken in zip(holds, fares, decision.parts, strict=True)
+                if fare.priced.offer.terms[taken.term].rule.opens == OPENS_FREE_ENTRY_POINT
+            ]
+            if await self._record(holds, opening):
                 return Reserved(
-                    hold_id,
-                    Class(hold.message_class),
-                    term.fare_micros,
-                    decision.available_micros,
-                    decision.overdrawn,
+                    hold_ids=tuple(ids),
+                    message_class=Class.PAID if any(taken.paid for taken in decision.parts) else Class.FREE,
+                    fare_micros=sum(hold.fare_micros for hold in holds),
+                    available_micros=decision.available_micros,
+                    overdrawn=decision.overdrawn,
                 )
             # Fenced: the wallet was lost or rebuilt since. What was taken from the old one is gone with it.
             await self._rebuild(number, stale_epoch=decision.epoch)
@@ -150,9 +144,10 @@ class Funds:
             f"the wallet of number {number.number_id} changed {MAX_TRIES} times while a send tried"
         )
 
-    async def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> None:
-        """Note that the upstream took the message of a hold, and whom it took it for."""
-        await self._ledger.accept(hold_id, wamid, wa_id)
+    async def accept(self, reserved: Reserved, wamid: str | None, wa_id: str | None) -> None:
+        """Note that the upstream took a message, and whom it took it for."""
+        user = wa_id if len(reserved.hold_ids) == 1 else None  # of a group the answer names the group
+        await asyncio.gather(*(self._ledger.accept(hold_id, wamid, user) for hold_id in reserved.hold_ids))
 
     async def resolve(self, event: Event, resolutions: Sequence[Resolution]) -> list[Ended]:
         """End holds by one event, each charged what it is billed; return those that this call ended.
@@ -178,30 +173,32 @@ class Funds:
                     wamid=r.wamid,
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
+                    pool=r.pool,
                     drift=r.drift,
                 )
                 for r in asked
             ],
             self._clock.now_ms(),
         )
-        by_number: dict[str, list[tuple[UUID, int, bool]]] = {}
+        pools = {resolution.hold.hold_id: resolution.pool or "" for resolution in asked}
+        by_number: dict[str, list[tuple[UUID, int, str]]] = {}
         for end in ended:
             if end.hold_id in taken and taken[end.hold_id] != end.epoch:
                 # The wallet was rebuilt between our taking and the ledger's booking, and what we took went with it.
                 await self._wallet.extend(end.number_id, end.hold_id, end.billed_micros, end.epoch)
-            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, event in GIVES_UNIT_BACK))
+            unit = UNIT_BACK if event in GIVES_UNIT_BACK else pools[end.hold_id]
+            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, unit))
         for number_id, ends in by_number.items():
             await self._wallet.close(number_id, ends)
         changed = {end.hold_id for end in ended}
         for resolution in asked:
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
-                await self._move_conversation(resolution)
+                await self._conversations.move(resolution)
         return ended
 
     async def reject(self, reserved: Reserved) -> None:
         """Give back the hold of a message that the upstream did not take."""
-        holds = await self._ledger.find_holds([reserved.hold_id], [])
-        await self.resolve(Event.REJECT, [Resolution(hold, 0) for hold in holds])
+        await self._give_back(reserved.hold_ids)
 
     async def credit(self, number: Number, *, topup_id: UUID, amount_micros: int, reference: str, method: str) -> bool:
         """Book a top-up and add it to the wallet; False where the reference was booked before."""
@@ -221,70 +218,92 @@ class Funds:
             )
         return True
 
-    async def _move_conversation(self, resolution: Resolution) -> None:
-        """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
-        hold, now_ms = resolution.hold, self._clock.now_ms()
-        opener = str(hold.hold_id)
-        if resolution.conversation is not None:
-            category, until_ms = resolution.conversation
-            state = conversation_state(until_ms, hold.hold_id, paid=hold.message_class == Class.PAID)
-            await self._wallet.converse(
-                hold.number_id, hold.recipient, category=category, opener=opener, state=state, now_ms=now_ms
-            )
-        if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
-            return
-        state = "" if resolution.conversation is not None else await self._carry(hold)
-        await self._wallet.converse(
-            hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
+    def _new_hold(
+        self,
+        *,
+        number: Number,
+        message: Message,
+        fare: Fare,
+        decision: Decision,
+        taken: Taken,
+        hold_id: UUID,
+        first: UUID,
+        now_ms: int,
+    ) -> NewHold:
+        offer = fare.priced.offer
+        term = offer.terms[taken.term]
+        return NewHold(
+            hold_id=hold_id,
+            number_id=number.number_id,
+            epoch=decision.epoch,
+            message_class=Class.PAID if taken.paid else Class.FREE,
+            fare_micros=term.fare_micros,
+            regime=offer.regime,
+            category=offer.category,
+            market=offer.market,
+            why=term.rule.why,
+            rate_source=term.rate_source,
+            state_evidence=taken.evidence,
+            pool=term.pool,
+            recipient=fare.user,
+            template=f"{message.template_name} {message.template_language}" if message.template_name else None,
+            note=fare.priced.note,
+            client_reference=message.client_reference or None,
+            created_ms=now_ms,
+            expires_ms=now_ms + fare.priced.ttl_ms + self._grace_ms,
+            opens=None if term.rule.opens == OPENS_FREE_ENTRY_POINT else term.rule.opens,
+            rides=UUID(taken.rides) if taken.rides else None,
+            overdrawn=decision.overdrawn,
+            rate_micros=term.split.rate_micros,
+            markup_micros=term.split.markup_micros,
+            tax_micros=term.split.tax_micros,
+            sent_with=None if hold_id == first else first,
         )
 
-    async def _carry(self, opener: KnownHold) -> str:
-        """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.
+    async def _record(self, holds: list[NewHold], opening: list[NewHold]) -> bool:
+        """Record the holds of a send in the ledger, and the free entry points that some of them open.
 
-        Wallet first, like every dearer bill. A crash in between leaves too little in the wallet, for the sweep.
+        False where their epoch is fenced off.
         """
-        assert opener.opens is not None, "only a message that opens a conversation hands one on"
-        rider = await self._ledger.next_rider(opener.hold_id)
-        if rider is None:
-            return ""
-        if opener.fare_micros:
-            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None)
-        carried = await self._ledger.carry(opener, rider)
-        if not carried:
-            return ""
-        return conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
-
-    async def _record(self, hold: NewHold, *, opens_free_entry_point: bool) -> bool:
-        """Record a hold in the ledger; False where its epoch is fenced off."""
+        ids = [hold.hold_id for hold in holds]
         try:
-            recorded = await self._ledger.record(hold)
-            if recorded and opens_free_entry_point:
+            recorded = await asyncio.gather(*(self._ledger.record(hold) for hold in holds))
+            if not all(recorded):
+                await self._give_back(ids)  # the members of a group that went before the fence
+                return False
+            for hold in opening:
                 await self._remember_free_entry_point(hold)
-        except OverloadedError:  # nobody recorded it
-            await self._wallet.close(hold.number_id, [(hold.hold_id, 0, True)])
+        except OverloadedError:
+            if len(holds) == 1:  # nobody recorded it; of several some may be recorded, which the ledger knows
+                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)])
+            else:
+                await self._abandon(ids)
             raise
         except LedgerUnavailableError:
-            await self._abandon(hold)
+            await self._abandon(ids)
             raise
-        return recorded
+        return True
 
     async def _remember_free_entry_point(self, hold: NewHold) -> None:
         """Write down the window that the wallet opened with this answer, so that a rebuilt wallet knows it."""
         ends_at_ms = hold.created_ms + self._tariffs.by_name(hold.regime).free_entry_point_ms
         await self._ledger.fetch("open_windows", [hold.number_id], [hold.recipient], [FREE_ENTRY_POINT], [ends_at_ms])
 
-    async def _abandon(self, hold: NewHold) -> None:
-        """Give back a hold whose message will not leave, if the ledger turns out to have it.
+    async def _give_back(self, hold_ids: Sequence[UUID]) -> None:
+        holds = await self._ledger.find_holds(hold_ids, [])
+        asked = [hold for hold in holds if hold.hold_id in hold_ids]
+        await self.resolve(Event.REJECT, [Resolution(hold, 0) for hold in asked])
+
+    async def _abandon(self, hold_ids: Sequence[UUID]) -> None:
+        """Give back holds whose message will not leave, if the ledger turns out to have them.
 
         Otherwise the INSERT may still be on its way, and giving back would show too much. The difference stays for the
         sweep, whose rebuild fences it off.
         """
         try:
-            ended = await self._ledger.end(Event.REJECT, [End(hold.hold_id, hold.number_id, 0)], self._clock.now_ms())
-            if ended:
-                await self._wallet.close(hold.number_id, [(hold.hold_id, 0, True)])
+            await self._give_back(hold_ids)
         except (WalletUnavailableError, LedgerUnavailableError) as error:
-            log.warning("hold %s is left to the sweep: %s", hold.hold_id, error)
+            log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
 
 
 def _needs_more(resolution: Resolution) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 from farebox.assets import asset
 from farebox.clock import Clock
 from farebox.config import Settings
+from farebox.core.recipient import load_plans
 from farebox.directory import Directory
 from farebox.funds import Funds
+from farebox.groups import Groups
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
 from farebox.tariffs import Tariffs
@@ -35,6 +37,7 @@ class Gate:
     funds: Funds
     upstream: Upstream
     templates: Templates
+    groups: Groups
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -50,6 +53,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
     """Make a worker's parts, and close them in the opposite order."""
     assert settings.database_url is not None, "the supervisor names the stores"
     assert settings.redis_url is not None, "the supervisor names the stores"
+    load_plans()
     tariffs = Tariffs(settings.tariffs_dir or asset("config/tariffs"))
     async with AsyncExitStack() as stack:
         ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
@@ -73,6 +77,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
             funds=Funds(wallet, ledger, clock, tariffs, rebuild, grace_ms=settings.late_webhook_grace_s * 1000),
             upstream=upstream,
             templates=Templates(directory, ledger, upstream, clock),
+            groups=Groups(upstream, clock),
         )
         yield gate
         if gate.tasks:

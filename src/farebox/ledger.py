@@ -108,6 +108,7 @@ class Ledger:
             now_ms,
             [end.conversation_id for end in ends],
             [end.conversation_until_ms for end in ends],
+            [end.pool for end in ends],
             [None if end.drift is None else json.dumps(end.drift) for end in ends],
         )
         return [

@@ -87,6 +87,12 @@ TARIFF_ERRORS = Gauge(
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
 )
+UNPRICED = Counter(
+    "farebox_unpriced_sends_total",
+    "Paid sends that no card has a rate for, calls among them; raise an alert.",
+    ("category",),
+    registry=REGISTRY,
+)
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 UNACCOUNTED = Counter(
     "farebox_unaccounted_sends_total", "Free sends passed while a store was away, without a hold.", registry=REGISTRY

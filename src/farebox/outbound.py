@@ -7,14 +7,14 @@ fate is unknown is never sent again by us.
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from farebox import metrics
 from farebox.access import Call
 from farebox.batch import OverloadedError
 from farebox.core.fare import Priced, price
-from farebox.core.message import BadMessageError, Kind, Message, parse_message, storable, with_correlation
+from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, storable, with_correlation
 from farebox.core.money import format_micros
 from farebox.core.reply import (
     CODE_PARAMETER,
@@ -26,9 +26,9 @@ from farebox.core.reply import (
     error_reply,
 )
 from farebox.core.tariff import UnpricedError
-from farebox.directory import Number
-from farebox.funds import Refused, Reserved
+from farebox.funds import Fare, Refused, Reserved
 from farebox.gate import Gate
+from farebox.groups import UnknownGroupError
 from farebox.ledger import LedgerUnavailableError
 from farebox.upstream import FateUnknownError, NotSentError
 from farebox.wallet import WalletUnavailableError
@@ -45,17 +45,24 @@ async def send(gate: Gate, call: Call) -> Reply:
     number = call.number
     assert number is not None, "a send without a number was denied"
     try:
-        message = parse_message(call.request.body, number.recipients)
+        read = parse_call if call.route.call else parse_message
+        message = read(call.request.body, number.recipients)
     except BadMessageError as error:
         return _bad_request(call.route.dialect, str(error))
     if message.kind is Kind.NOT_A_MESSAGE or number.mode == "off":
         return await _forward_unmetered(gate, call)
     try:
-        priced = await _price(gate, number, message)
+        fares = await _fares(gate, call, message)
     except UnpricedError as error:
         return _bad_request(call.route.dialect, f"This message can not be priced: {error}.")
+    except UnknownGroupError as error:
+        log.warning("the members of a group could not be read: %s", error)
+        return _bad_request(call.route.dialect, "The members of this group could not be read; is the group id right?")
+    priced = fares[0].priced
+    if priced.offer.unpriced:
+        metrics.UNPRICED.labels(priced.offer.category).inc()
     try:
-        outcome = await gate.funds.reserve(number, message, priced)
+        outcome = await gate.funds.reserve(number, message, fares)
     except UNAVAILABLE as error:
         return await _without_stores(gate, call, priced, error)
     if isinstance(outcome, Refused):
@@ -74,16 +81,28 @@ async def send(gate: Gate, call: Call) -> Reply:
     return reply
 
 
-async def _price(gate: Gate, number: Number, message: Message) -> Priced:
+async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
+    """Return what the message costs: a fare for its recipient, or one for each member of a group."""
+    number = call.number
+    assert number is not None, "a send without a number was denied"
     category = None
     if message.kind is Kind.TEMPLATE:
         category = await gate.templates.category(number, message.template_name, message.template_language)
         if category is None:
             metrics.UNKNOWN_TEMPLATES.inc()
-    priced = price(message, template_category=category, tariff=gate.tariffs.at(number, gate.clock.now_ms()))
-    if priced.unknown_market:
-        metrics.UNKNOWN_MARKETS.labels(priced.country or "none").inc()
-    return priced
+    tariff = gate.tariffs.at(number, gate.clock.now_ms())
+    if not message.group_id:
+        fares = [Fare(message.user, price(message, template_category=category, tariff=tariff), message.user)]
+    else:
+        members = await gate.groups.members(number, message.group_id, call.upstream_token)
+        fares = [
+            Fare(user, price(replace(message, user=user), template_category=category, tariff=tariff), message.group_id)
+            for user in members
+        ]
+    for priced in (fare.priced for fare in fares):
+        if priced.unknown_market:
+            metrics.UNKNOWN_MARKETS.labels(priced.country or "none").inc()
+    return fares
 
 
 async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
@@ -100,7 +119,7 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
         reply = await gate.upstream.send(call.path_qs(), call.headers(), body)
         if 200 <= reply.status < 300:
             outcome = "accepted"
-            await _note_accepted(gate, reserved.hold_id, reply)
+            await _note_accepted(gate, reserved, reply)
         else:
             outcome = "rejected"
             await _give_back(gate, reserved)
@@ -128,13 +147,13 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
     )
 
 
-async def _note_accepted(gate: Gate, hold_id: UUID, reply: Reply) -> None:
+async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply) -> None:
     """Record the wamid. If the ledger is away the message is out all the same: a status webhook brings the hold id."""
     wamid, wa_id = _ids(reply.body)
     try:
-        await gate.funds.accept(hold_id, wamid, wa_id)
+        await gate.funds.accept(reserved, wamid, wa_id)
     except UNAVAILABLE as error:
-        log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
+        log.warning("hold %s: accepted by the upstream, not yet noted: %s", reserved.hold_id, error)
 
 
 async def _give_back(gate: Gate, reserved: Reserved) -> None:
@@ -181,7 +200,7 @@ def _ids(body: bytes) -> tuple[str | None, str | None]:
         answer = json.loads(body)
     except ValueError:
         return None, None
-    return _text(answer, "messages", "id"), _text(answer, "contacts", "wa_id")
+    return _text(answer, "messages", "id") or _text(answer, "calls", "id"), _text(answer, "contacts", "wa_id")
 
 
 def _text(answer: Any, of: str, name: str) -> str | None:

@@ -92,6 +92,9 @@ async def _json_answer(
             sentence = "WhatsApp's answer is larger than the gateway reads; ask for fewer fields or a smaller page."
             return to_response(error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence))
     body = swap_token(bytes(content), call.upstream_token, call.client_token)
+    if call.number is not None and call.number.webhook_secret:
+        # It stands in the address that WhatsApp keeps for us; whoever has it could say that nothing was delivered.
+        body = swap_token(body, call.number.webhook_secret, "hidden")
     public_url = gate.settings.public_url or f"{request.scheme}://{request.host}"
     try:
         parsed = json.loads(body)

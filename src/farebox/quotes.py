@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from farebox.asks import Ask, Judgement, Mode, State, TermSeen
+from farebox.asks import Ask, Judgement, Mode, Part, State, TermSeen
 from farebox.core.fare import Priced, price
 from farebox.core.message import Kind, Message
 from farebox.core.recipient import USER_ID
@@ -66,12 +66,12 @@ class Quoted:
     @property
     def term(self) -> Term:
         """The term that applies."""
-        return self.priced.offer.terms[self.judgement.decision.term]
+        return self.priced.offer.terms[self.judgement.part.term]
 
     @property
     def message_class(self) -> Class:
         """Whether the message would count as paid."""
-        return Class.PAID if self.judgement.decision.paid else Class.FREE
+        return Class.PAID if self.judgement.part.paid else Class.FREE
 
     @property
     def refused(self) -> bool:
@@ -102,10 +102,8 @@ async def quote(gate: Gate, question: Question) -> Quoted:
         raise WalletUnavailableError(f"the wallet of number {number.number_id} was lost again")
     state = _suppose(state, question, tariff)
     ask = Ask(
-        hold_id=_NO_HOLD,
         number_id=number.number_id,
-        user=message.user,
-        offer=priced.offer.wire,
+        parts=(Part(_NO_HOLD, message.user, priced.offer.wire),),
         block_at_micros=number.block_at_micros,
         cover=number.funds_rule == "cover",
         mode=Mode.DRY,

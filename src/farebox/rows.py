@@ -37,6 +37,7 @@ class NewHold:
     rate_micros: int
     markup_micros: int
     tax_micros: int
+    sent_with: UUID | None  # of a group: the hold that speaks for the send
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class KnownHold:
     in_free_entry_point: bool
     recipient: str
     opens: str | None
+    sent_with: UUID | None
 
     @property
     def open(self) -> bool:
@@ -75,6 +77,7 @@ class End:
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
     drift: dict[str, Any] | None = None
+    pool: str | None = None  # the pool that the delivery used a unit of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,20 @@ class Truth:
     pools: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A hold that is to end: what it is billed, and the status that says so."""
+
+    hold: KnownHold
+    billed_micros: int
+    webhook: dict[str, Any] | None = None
+    wamid: str | None = None
+    conversation_id: str | None = None
+    conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
+    pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
+    drift: dict[str, Any] | None = None  # where WhatsApp's view differs from ours (core/drift.py)
+
+
 def known_hold(row: asyncpg.Record) -> KnownHold:
     """Read a hold as `holds_by_reference` and `next_rider` return it."""
     return KnownHold(
@@ -114,6 +131,7 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         in_free_entry_point=row["in_free_entry_point"],
         recipient=row["recipient"],
         opens=row["opens"],
+        sent_with=row["sent_with"],
     )
 
 

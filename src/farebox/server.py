@@ -7,6 +7,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from farebox.access import DeniedError, Request, admit
+from farebox.address import MAX_ADDRESS_BYTES, answer_address, is_about_address
 from farebox.core.path import BadPathError, dialect_of, read_path
 from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply, error_reply
 from farebox.doors import SECRET_HEADER, MetaDoor, SecretDoor
@@ -51,7 +52,13 @@ class Gateway:
         if raw_path.startswith(WEBHOOKS):
             return to_response(await self._webhook(request, raw_path, query))
         try:
-            route = read_path(request.method, raw_path, query, d360_key=D360_KEY in request.headers)
+            route = read_path(
+                request.method,
+                raw_path,
+                query,
+                d360_key=D360_KEY in request.headers,
+                pass_unknown_sends=self._gate.settings.unknown_sends == "pass",
+            )
         except BadPathError as error:
             return _error(request, 400, str(error))
         headers = CIMultiDict(request.headers)
@@ -61,6 +68,9 @@ class Gateway:
             return to_response(error.reply)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if is_about_address(call):
+            body = await _read(request, MAX_ADDRESS_BYTES)
+            return to_response(answer_address(call.with_body(body)))
         if not route.send:
             return await pass_through(self._gate, call, request)
         if request.headers.get("Content-Encoding", "identity") != "identity":

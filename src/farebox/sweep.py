@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from farebox.bookkeeping import retry_unmatched
 from farebox.core.hold import Event
-from farebox.funds import Resolution
 from farebox.gate import Gate
+from farebox.rows import Resolution
 from farebox.wallet import Position
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from farebox.core.tariff import HOUR_MS, Card, Class, Rate, Tariff, TermRule, Wh
 
 AUTO = "auto"  # a number's regime: the one in force on the day, in the number's time zone
 CATEGORIES = ("marketing", "utility", "authentication", "authentication_international", "service")
-KINDS = frozenset({"reaction", "direct_utility", "direct_authentication", *CATEGORIES})
+KINDS = frozenset({"reaction", "direct_utility", "direct_authentication", "call", *CATEGORIES})
 _CARD_NAME = re.compile(r"([a-z]+)_([a-z]{3})_(\d{4}-\d{2}-\d{2})")
 
 
@@ -45,6 +45,7 @@ class _Term(_Model):
     of: tuple[str, ...] = ()
     within: str | None = Field(None, pattern="^customer_service$")
     opens: str | None = None
+    unpriced: bool = False
     why: str
 
     def rule(self) -> TermRule:
@@ -58,6 +59,7 @@ class _Term(_Model):
             within_window=self.within is not None,
             opens=self.opens,
             why=self.why,
+            unpriced=self.unpriced,
         )
 
 
@@ -193,7 +195,7 @@ def _wrong_term(term: _Term) -> Iterator[str]:
     for rate in (term.rate, term.or_rate):
         if rate is not None and rate not in CATEGORIES:
             yield f"rate must be one of {', '.join(CATEGORIES)}"
-    if (term.message_class is Class.PAID) != (term.rate is not None):
+    if (term.message_class is Class.PAID) != (term.rate is not None or term.unpriced):
         yield "a paid term needs a rate, and only a paid one has one"
     if (term.when is When.CONVERSATION) != (term.message_class is None):
         yield "every term has a class, but one that rides a conversation is as that is"

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from farebox.asks import Ask, Decision, Judgement, Mode, State, TermSeen
+from farebox.asks import Ask, Decision, Judgement, Mode, State, Taken, TermSeen
 from farebox.assets import asset
 from farebox.batch import Batcher
 
@@ -28,9 +28,9 @@ MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5
 MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
-SCRATCH_MS = (
-    10_000  # of the keys that a quote is asked on, should a crash leave them: the same transaction deletes them
-)
+UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
+# Of the keys that a quote is asked on, should a crash leave them behind: the same transaction deletes them.
+SCRATCH_MS = 10_000
 SCRIPTS = ("take", "close", "extend", "credit", "open", "converse")
 
 
@@ -90,7 +90,7 @@ class Wallet:
         return State(wallet, recipient) if wallet else None
 
     async def judge(self, ask: Ask, state: State) -> Judgement:
-        """Decide about a send in a state, real or supposed. The number's own keys are not touched.
+        """Decide about a send of one part in a state, real or supposed. The number's own keys are not touched.
 
         The same script decides as for a send, on keys that exist for one transaction.
         """
@@ -106,18 +106,17 @@ class Wallet:
                 pipeline.pexpire(key, SCRATCH_MS)
         pipeline.eval(self._scripts["take"], len(keys), *keys, *arguments)
         pipeline.delete(wallet_key, user_key)
-        epoch, result = (await _answer(pipeline.execute()))[-2]
-        terms = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in result[6])
-        return Judgement(_decision(epoch, result), terms)
+        epoch, send = (await _answer(pipeline.execute()))[-2]
+        (*_, terms) = send[2]
+        seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
+        return Judgement(_decision(epoch, send), seen)
 
-    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, bool]]) -> None:
+    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]]) -> None:
         """Give back what ended holds had set aside, less the billed fare.
 
-        An end is (hold id, billed micro-units, whether its free unit goes back to the pool).
+        An end is (hold id, billed micro-units, what becomes of its free unit: "", UNIT_BACK, or the pool it is now of).
         """
-        arguments = [
-            text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), "1" if unit else "0")
-        ]
+        arguments = [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
         await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
 
     async def extend(self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None) -> int | None:
@@ -228,16 +227,13 @@ def _key(number_id: str, name: str) -> str:
     return f"farebox:{{{number_id}}}:{name}"
 
 
-def _decision(epoch: str, result: list[Any]) -> Decision:
-    outcome, term, available, evidence, paid, rides, *_ = result
+def _decision(epoch: str, send: list[Any]) -> Decision:
+    outcome, available, *parts = send
     return Decision(
         taken=outcome != "refused",
         overdrawn=outcome == "overdrawn",
-        term=term - 1,
         available_micros=int(available),
-        evidence=evidence,
-        paid=bool(paid),
-        rides=rides,
+        parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
         epoch=int(epoch),
     )
 
@@ -267,8 +263,10 @@ def _take_arguments(asks: list[Ask], tag: str | None = None) -> tuple[list[str],
         str(KEEP_WINDOWS_MS),
     ]
     for ask in asks:
-        keys.append(_key(tag, f"user:{ask.user}"))
-        arguments += [ask.hold_id, ask.offer]
+        arguments.append(str(len(ask.parts)))
+        for part in ask.parts:
+            keys.append(_key(tag, f"user:{part.user}"))
+            arguments += [part.hold_id, part.offer]
     return keys, arguments
 
 

@@ -139,6 +139,7 @@ def hold(fare_micros: int = 3_400, category: str = "utility") -> KnownHold:
         in_free_entry_point=False,
         recipient="16505551234",
         opens=None,
+        sent_with=None,
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from farebox.core.message import BadMessageError, Kind, parse_message, storable, with_correlation
 
 TEMPLATE = {"name": "order_update", "language": {"code": "en_US"}}
+HSM = {"namespace": "x", "element_name": "order_update", "language": {"policy": "deterministic", "code": "en_US"}}
 MESSAGES: list[tuple[dict[str, Any], Kind, str]] = [
     ({"to": "+1 (650) 555-1234", "type": "text", "text": {"body": "x"}}, Kind.SERVICE, "16505551234"),
     ({"to": "16505551234", "text": {"body": "x"}}, Kind.SERVICE, "16505551234"),  # type may be missing
@@ -15,6 +16,7 @@ MESSAGES: list[tuple[dict[str, Any], Kind, str]] = [
     ({"to": "1", "type": "a_type_of_tomorrow"}, Kind.SERVICE, "1"),
     ({"to": "1", "type": "text", "context": None}, Kind.SERVICE, "1"),
     ({"to": "1", "type": "template", "template": TEMPLATE}, Kind.TEMPLATE, "1"),
+    ({"to": "1", "type": "hsm", "hsm": HSM}, Kind.TEMPLATE, "1"),
     ({"to": "1", "type": "reaction", "reaction": {"emoji": ""}}, Kind.REACTION, "1"),
     ({"to": "1", "type": "text", "category": "utility"}, Kind.DIRECT, "1"),
     ({"to": "1", "type": "text", "category": "service"}, Kind.SERVICE, "1"),
@@ -48,9 +50,13 @@ BAD = [
     (b'{"to":"1","type":"template","template":{"name":"x"}}', "language.code"),
     (b'{"to":"1","type":"template","template":{"language":{"code":"en"}}}', "template.name"),
     (b'{"to":"1","type":"Template","template":{"name":"x"}}', "type template"),
+    (b'{"to":"1","type":"hsm"}', "template is missing"),
+    (b'{"to":"1","type":"hsm","hsm":{"name":"x","language":{"code":"en"}}}', "template.name"),
+    (b'{"to":"1","type":"text","hsm":{}}', "type template"),
     (b'{"to":"1","type":"reaction","type":"template"}', "given twice"),
     (b'{"to":"1","type":"text","category":"marketing"}', "category"),
-    (b'{"to":"g","recipient_type":"group","type":"text"}', "group"),
+    (b'{"to":7,"recipient_type":"group","type":"text"}', "id of a group"),
+    (b'{"to":"1","recipient_type":"everybody","type":"text"}', "individual or group"),
     (b'{"status":"read","to":"1","text":{"body":"free?"}}', "can not also carry"),
 ]
 
@@ -62,8 +68,9 @@ def test_what_can_not_be_priced_is_refused_in_one_sentence(body: bytes, said: st
 
 
 def test_a_template_is_named_with_its_language() -> None:
-    message = parse_message(json.dumps({"to": "1", "type": "template", "template": TEMPLATE}).encode())
-    assert (message.template_name, message.template_language) == ("order_update", "en_US")
+    for fields in ({"type": "template", "template": TEMPLATE}, {"type": "hsm", "hsm": HSM}):
+        message = parse_message(json.dumps({"to": "1", **fields}).encode())
+        assert (message.template_name, message.template_language) == ("order_update", "en_US")
 
 
 @given(st.dictionaries(st.text(max_size=9), st.integers() | st.text(), max_size=4), st.sampled_from(["", " ", "\n\t"]))

@@ -110,10 +110,27 @@ def test_a_part_of_a_payload_keeps_metas_escaping_and_only_its_own_changes() -> 
     assert json.loads(cut_for(both, {"3"}, set()))["entry"] == []
 
 
+def test_the_unwrapped_body_of_the_on_premise_api_is_read_and_names_no_number() -> None:
+    pricing = {"billable": False, "pricing_model": "CBP", "category": "service"}
+    failed = status("b", "failed", type="message", errors=[{"code": 470, "title": "x", "href": "y"}])
+    delivered = status("a", pricing=pricing, conversation={"id": "c"}, metadata={"phone_number_id": "1"})
+    (part,) = parts_of({"statuses": [delivered, failed], "metadata": {"phone_number_id": "1"}})
+    assert (part.waba_id, part.number_id, part.inbound, part.templates) == ("", None, (), ())
+    assert [(s.wamid, s.status, s.delivered, s.error_code) for s in part.statuses] == [
+        ("a", "delivered", True, None),
+        ("b", "failed", False, 470),
+    ]
+    price = part.statuses[0].pricing
+    assert price is not None
+    assert (price.free, price.type, price.category) == (True, "", "service")
+    (part,) = parts_of({"contacts": [{"wa_id": "49151"}], "messages": [{"from": "49151", "timestamp": "5"}]})
+    assert (part.inbound[0].users, part.inbound[0].at_ms, part.statuses) == (("49151",), 5_000, ())
+
+
 def test_signatures() -> None:
     header = sign(b"body", "secret")
     assert header == "sha256=dc46983557fea127b43af721467eb9b3fde2338fe3e14f51952aa8478c13d355"
     assert signature_ok(b"body", "secret", header)
-    for wrong in ("", "sha256=", header.upper(), header[:-1], "é"):
+    for wrong in ("", "sha256=", header.upper(), header[:-1], "é", "\udcff"):
         assert not signature_ok(b"body", "secret", wrong)
     assert not signature_ok(b"body.", "secret", header)

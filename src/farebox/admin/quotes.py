@@ -143,6 +143,8 @@ async def make_quote(gate: Gate, number: directory.Number, body: QuotePost) -> Q
         raise ProblemError(422, f"message: {error}.") from None
     if message.kind is Kind.NOT_A_MESSAGE:
         raise ProblemError(422, "message: marking as read and typing are no messages; they always pass and are free.")
+    if message.group_id:
+        raise ProblemError(422, "message: a group message costs a fare for each member; ask for one of them with to.")
     try:
         quoted = await quote(
             gate, Question(number, message, body.category, _at_ms(gate, number, body), _supposed(body))
@@ -195,9 +197,9 @@ def _supposed(body: QuotePost) -> Supposed:
 
 
 def _shown(quoted: Quoted) -> Quote:
-    question, decision, number = quoted.question, quoted.judgement.decision, quoted.question.number
+    question, part, number = quoted.question, quoted.judgement.part, quoted.question.number
     terms = [
-        _term(term, holds=seen.holds, evidence=seen.evidence, paid=seen.paid, applies=index == decision.term)
+        _term(term, holds=seen.holds, evidence=seen.evidence, paid=seen.paid, applies=index == part.term)
         for index, (term, seen) in enumerate(quoted.terms)
     ]
     return Quote(
@@ -212,8 +214,8 @@ def _shown(quoted: Quoted) -> Quote:
         message_class=quoted.message_class.value,
         fare=quoted.term.fare_micros,
         currency=number.currency,
-        term=terms[decision.term],
-        evidence=shown_evidence(decision.evidence),
+        term=terms[part.term],
+        evidence=shown_evidence(part.evidence),
         state=_state(quoted),
         alternatives=terms,
         would_be="refused" if quoted.refused else "accepted",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from farebox.core.drift import Drift, View, compare
-from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event
+from farebox.core.hold import AUTHENTICATION_TTL_MS, CALL_TTL_MS, TTL_MS, Event
 from farebox.core.message import Kind, Message
 from farebox.core.recipient import country_of
 from farebox.core.tariff import Charge, Class, InForce, Offer, UnpricedError
@@ -46,7 +46,13 @@ def price(message: Message, *, template_category: str | None, tariff: InForce) -
         case _:
             kind = category = message.kind.value
     offer = tariff.offer(kind=kind, category=category, market=market)
-    ttl_ms = AUTHENTICATION_TTL_MS if category == "authentication" and note is None else TTL_MS
+    ttl_ms = TTL_MS
+    if message.kind is Kind.CALL:
+        ttl_ms = CALL_TTL_MS
+    elif category == "authentication" and note is None:
+        ttl_ms = AUTHENTICATION_TTL_MS
+    if offer.unpriced:
+        note = "no card has a rate for this: it is paid, and charged nothing here"
     return Priced(
         offer,
         ttl_ms,

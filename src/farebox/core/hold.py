@@ -19,6 +19,7 @@ DAY_MS = 86_400_000
 # How long Meta tries to deliver: "Time-to-live (TTL)", 30 days; authentication templates 10 minutes.
 TTL_MS = 30 * DAY_MS
 AUTHENTICATION_TTL_MS = 600_000
+CALL_TTL_MS = DAY_MS  # a call is over within a day, whatever became of it
 
 
 class State(StrEnum):

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     REACTION = "reaction"
     DIRECT = "direct"  # an ordinary message that names a category: business-initiated, without a template
+    CALL = "call"  # a call that the business starts
     NOT_A_MESSAGE = "not_a_message"  # mark-as-read, typing: no recipient, no fare, no status
 
 
@@ -36,6 +37,7 @@ class Message:
 
     kind: Kind
     user: str = ""  # digits of a phone number, or a business-scoped user id
+    group_id: str = ""  # in place of a user: every member is a recipient
     category: str = ""  # of a direct send
     template_name: str = ""
     template_language: str = ""
@@ -48,33 +50,29 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
 
     A duplicated key is refused: two parsers may disagree on which one counts, and one of the two decides the price.
     """
-    try:
-        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
-        raise BadMessageError(str(reason)) from None
-    if not isinstance(fields, dict):
-        raise BadMessageError("the body must be a JSON object")
+    fields = _fields(body)
     if "status" in fields and "type" not in fields:
         if any(name in fields for name in ("to", "recipient", "template")):
             raise BadMessageError("a body with status can not also carry a message")
         return Message(Kind.NOT_A_MESSAGE)
-    if fields.get("recipient_type") not in (None, "individual"):
-        raise BadMessageError("recipient_type must be individual; group sends are not priced by this gateway yet")
+    recipient_type = fields.get("recipient_type") or "individual"
+    if recipient_type not in ("individual", "group"):
+        raise BadMessageError("recipient_type must be individual or group")
     type_ = fields.get("type") or "text"
     if not isinstance(type_, str):
         raise BadMessageError("type must be a string")
     reference = fields.get(CORRELATION)
     common = Message(
         Kind.SERVICE,
-        user=_user(fields, recipients),
+        user="" if recipient_type == "group" else _user(fields, recipients),
+        group_id=_group(fields) if recipient_type == "group" else "",
         client_reference=storable(reference) if isinstance(reference, str) else "",
         has_correlation=CORRELATION in fields,
     )
-    if type_ == "template":
-        name, language = _template(fields.get("template"))
+    if type_ in ("template", "hsm"):
+        name, language = _template(fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm")))
         return replace(common, kind=Kind.TEMPLATE, template_name=name, template_language=language)
-    if "template" in fields:
+    if "template" in fields or "hsm" in fields:
         raise BadMessageError("a message with a template must have the type template")
     category = fields.get("category")
     if category in ("utility", "authentication"):
@@ -82,6 +80,15 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     if category not in (None, "service"):
         raise BadMessageError("category must be utility, authentication or service")
     return replace(common, kind=Kind.REACTION) if type_ == "reaction" else common
+
+
+def parse_call(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
+    """Read a call of the Calling API; raises BadMessageError. Only one that connects starts something that is paid."""
+    fields = _fields(body)
+    if fields.get("action") != "connect":
+        return Message(Kind.NOT_A_MESSAGE)  # accepting, rejecting or ending a call
+    # Its body goes on as it is: the correlation field of calls is left to the client.
+    return Message(Kind.CALL, user=_user(fields, recipients), has_correlation=True)
 
 
 def with_correlation(body: bytes, hold_id: str) -> bytes:
@@ -105,6 +112,17 @@ def storable(text: str) -> str:
     return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
+        raise BadMessageError(str(reason)) from None
+    if not isinstance(fields, dict):
+        raise BadMessageError("the body must be a JSON object")
+    return fields
+
+
 def _user(fields: dict[str, Any], recipients: Recipients) -> str:
     """Return the recipient as WhatsApp names it. Meta takes `to` where both are given."""
     for name in ("to", "recipient"):
@@ -121,6 +139,13 @@ def _user(fields: dict[str, Any], recipients: Recipients) -> str:
     raise BadMessageError("to is missing: the phone number of the recipient")
 
 
+def _group(fields: dict[str, Any]) -> str:
+    group_id = fields.get("to")
+    if not isinstance(group_id, str) or not 0 < len(group_id) <= MAX_NAME:
+        raise BadMessageError("to must be the id of a group")
+    return storable(group_id)
+
+
 def _template(template: object) -> tuple[str, str]:
     if not isinstance(template, dict):
         raise BadMessageError("template is missing: an object with name and language")
@@ -131,6 +156,11 @@ def _template(template: object) -> tuple[str, str]:
     if not isinstance(code, str) or not 0 < len(code) <= MAX_NAME:
         raise BadMessageError("template.language.code must be the template's language, like en_US")
     return storable(name), storable(code).replace("-", "_")
+
+
+def _from_hsm(hsm: object) -> object:
+    """Return a template from the form that the on-premise API had for it before: paid all the same."""
+    return {**hsm, "name": hsm.get("element_name")} if isinstance(hsm, dict) else hsm
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,10 +5,12 @@
     POST /messages                                        360dialog, metered; the key says which number
     POST /marketing_messages                              360dialog, metered; likewise
     POST /v1/messages                                     on-premise style, metered; likewise
+    POST /{version}/{phone number id}/calls               Calling API; a call that connects is paid
 
-Everything else passes, except what could be a send in disguise: an encoded slash, a dot segment, a `#` or a stray space
-(two parsers may disagree on where it leads), a POST to the root or to `/me` (Graph's batch of calls), another path that
-ends in a send's name.
+A POST that has a send's look and is none of these is refused unless a setting says otherwise, so that an endpoint that
+Meta adds tomorrow can not walk around the box. Everything else passes, except what could be a send in disguise: an
+encoded slash, a dot segment, a `#` or a stray space (two parsers may disagree on where it leads), a POST to the root or
+to `/me` (Graph's batch of calls), another path that ends in a send's name.
 """
 
 import re
@@ -18,6 +20,10 @@ from urllib.parse import parse_qsl, unquote
 from farebox.core.reply import Dialect
 
 SEND_NAMES = frozenset({"messages", "marketing_messages"})
+CALLS = "calls"
+# Words in the name of an endpoint that make it look like a send, and the endpoints that only look so.
+_SEND_WORDS = ("message", "send", "broadcast", "campaign")
+_NO_SENDS = frozenset({"message_templates", "upsert_message_templates", "message_template_previews", "message_qrdls"})
 _VERSION = re.compile(r"v\d{1,3}(\.\d{1,3})?")
 _ID = re.compile(r"\d{1,64}")
 # What ends or changes a path for some readers and not for others; no path of WhatsApp has any of it. An HTTP client
@@ -33,14 +39,22 @@ class BadPathError(ValueError):
     """The path could mean different things to different readers. The text says what to do."""
 
 
+class UnknownSendError(BadPathError):
+    """The path looks like a send and is none that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request leads. `ids` are what could name a number or an account: segments, and `phone_number_id`."""
+    """Where a request leads. `ids` are what could name a number or an account: segments, and `phone_number_id`.
+
+    `send`: it is metered; `call`: as a call, not as a message.
+    """
 
     send: bool
     number_id: str | None
     dialect: Dialect
     ids: tuple[str, ...]
+    call: bool = False
 
 
 def dialect_of(raw_path: str, *, d360_key: bool) -> Dialect:
@@ -55,7 +69,9 @@ def dialect_of(raw_path: str, *, d360_key: bool) -> Dialect:
     return Dialect.D360 if d360_key else Dialect.CLOUD
 
 
-def read_path(method: str, raw_path: str, query: str, *, d360_key: bool = False) -> Route:
+def read_path(
+    method: str, raw_path: str, query: str, *, d360_key: bool = False, pass_unknown_sends: bool = False
+) -> Route:
     """Classify a request; raises BadPathError."""
     segments = _segments(raw_path)
     pairs = parse_qsl(query, keep_blank_values=True)
@@ -65,32 +81,54 @@ def read_path(method: str, raw_path: str, query: str, *, d360_key: bool = False)
     # Media ids say nothing about their number, so clients of several numbers name it beside them.
     named = [value for name, value in pairs if name == "phone_number_id"]
     ids = tuple(id_ for id_ in [*segments, *named] if _ID.fullmatch(id_))
+    passes = Route(send=False, number_id=None, dialect=dialect_of(raw_path, d360_key=d360_key), ids=ids)
+    if method in ("GET", "HEAD", "OPTIONS", "DELETE"):
+        return passes
     last = segments[-1].lower() if segments else ""
-    if method == "POST" and _takes_batches(segments):
-        raise BadPathError("batches of calls are not supported; make each call on its own")
-    if method == "POST" and not SEND_NAMES.isdisjoint(segment.lower() for segment in segments[:-1]):
-        # Below a send only marking as read is known, and that is a PUT.
-        raise BadPathError("nothing is posted below /messages; send with POST /messages, mark as read with PUT")
-    if method in ("GET", "HEAD", "OPTIONS", "DELETE") or last not in SEND_NAMES:
-        return Route(send=False, number_id=None, dialect=dialect_of(raw_path, d360_key=d360_key), ids=ids)
+    if method == "POST":
+        _refuse_disguises(segments)
+    known = last in SEND_NAMES or last == CALLS
+    if not known and not (method == "POST" and _looks_like_send(last)):
+        return passes
     if method != "POST":
         raise BadPathError(f"a message is sent with POST, not with {method}")
-    if fields & _SEND_FIELDS:
+    if known and fields & _SEND_FIELDS:
         raise BadPathError(
             f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"
         )
+    send = _send(segments, ids) if known else None
+    if send is not None:
+        return send
+    if pass_unknown_sends:
+        return passes
+    raise UnknownSendError(
+        f"{last[:40]} looks like a send but is none that is known; use /{{version}}/{{phone number id}}/messages"
+    )
+
+
+def _send(segments: list[str], ids: tuple[str, ...]) -> Route | None:
     match segments:
         case ["messages" | "marketing_messages"]:
             return Route(send=True, number_id=None, dialect=Dialect.D360, ids=ids)
         case ["v1", "messages"]:
             return Route(send=True, number_id=None, dialect=Dialect.ON_PREMISE, ids=ids)
-        case [version, number, _] if _VERSION.fullmatch(version) and _ID.fullmatch(number):
-            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids)
-        case [number, _] if _ID.fullmatch(number):
-            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids)
-    raise BadPathError(
-        "this path looks like a send but is none that is known; use /{version}/{phone number id}/messages"
-    )
+        case [version, number, name] if _VERSION.fullmatch(version) and _ID.fullmatch(number):
+            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids, call=name.lower() == CALLS)
+        case [number, name] if _ID.fullmatch(number):
+            return Route(send=True, number_id=number, dialect=Dialect.CLOUD, ids=ids, call=name.lower() == CALLS)
+    return None
+
+
+def _looks_like_send(last: str) -> bool:
+    return last not in _NO_SENDS and any(word in last for word in _SEND_WORDS)
+
+
+def _refuse_disguises(segments: list[str]) -> None:
+    if _takes_batches(segments):
+        raise BadPathError("batches of calls are not supported; make each call on its own")
+    if not SEND_NAMES.isdisjoint(segment.lower() for segment in segments[:-1]):
+        # Below a send only marking as read is known, and that is a PUT.
+        raise BadPathError("nothing is posted below /messages; send with POST /messages, mark as read with PUT")
 
 
 def _segments(raw_path: str) -> list[str]:

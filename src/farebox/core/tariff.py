@@ -56,6 +56,7 @@ class TermRule:
     within_window: bool  # holds only while the customer service window is open
     opens: str | None  # the conversation, or the free entry point, that the message opens
     why: str
+    unpriced: bool = False  # paid, and no card has a rate for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,11 @@ class Offer:
         """Tell whether the message is free whatever state the number is in."""
         first = self.terms[0].rule
         return first.when is When.ALWAYS and first.message_class is Class.FREE and not first.within_window
+
+    @property
+    def unpriced(self) -> bool:
+        """Tell whether the message is paid without a price that anybody here knows."""
+        return self.terms[-1].rule.unpriced
 
 
 class UnpricedError(LookupError):

@@ -193,7 +193,8 @@ def _number_id(value: dict[str, Any]) -> str | None:
 
 def _inbound(value: dict[str, Any]) -> Iterator[Inbound]:
     for message in _dicts(value.get("messages")):
-        users = _users(message, "from", "from_user_id")
+        group_id = _text(message.get("group_id"))  # a group has one window, which any member opens
+        users = (group_id,) if group_id else _users(message, "from", "from_user_id")
         if users:
             yield Inbound(users, _seconds(message.get("timestamp")) or 0, bool(_dict(message.get("referral"))))
     for call in _dicts(value.get("calls")):
@@ -218,7 +219,7 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
         yield Status(
             wamid=_text(status.get("id")),
             status=_text(status.get("status")),
-            users=_users(status, "recipient_id", "recipient_user_id"),
+            users=_recipients(status),
             at_ms=_seconds(status.get("timestamp")) or 0,
             reference=_text(status.get(CORRELATION)),
             pricing=price,
@@ -239,6 +240,13 @@ def _templates(waba_id: str, field: str, value: dict[str, Any]) -> Iterator[Temp
     elif field == "message_template_status_update":
         category = _text(value.get("message_template_category")).lower() or None
         yield TemplateChange(waba_id, name, language, category, _text(value.get("event")).upper() or None)
+
+
+def _recipients(status: dict[str, Any]) -> tuple[str, ...]:
+    """Return whom a status speaks of. Of a group that is one member, or nobody in particular: then all of them."""
+    if status.get("recipient_type") == "group":
+        return _users(status, "recipient_participant_id", "recipient_participant_user_id")
+    return _users(status, "recipient_id", "recipient_user_id")
 
 
 def _users(fields: dict[str, Any], *names: str) -> tuple[str, ...]:

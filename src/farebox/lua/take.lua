@@ -1,21 +1,23 @@
 -- Decides about several sends of one number and takes their fares, in one step: no race lies between looking and taking.
 -- Asked dry it decides all the same and takes nothing: that is what a quote is.
+-- A send has one part, or one for each member of a group; it is taken as a whole or not at all.
 --
 -- KEYS[1]  the number's wallet: hash of epoch, available, held (micro-units) and pool:<name>:<month> (units used)
 -- KEYS[2]  the number's open holds: hash of hold id -> "<fare>:<term>:<pool>"
--- KEYS[3+] the state of each send's recipient: hash of
+-- KEYS[3+] the state of each part's recipient, part after part: hash of
 --          <window>        -> end in ms
 --          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
 -- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
--- then for each send: its hold id, and its offer as a JSON list of terms (farebox/core/tariff.py writes them)
+-- then for each send the number of its parts, and for each part its hold id and its offer as a JSON list of terms
+-- (farebox/core/tariff.py writes them)
 --
--- Returns {epoch, result, ...}, or {""} where the wallet is missing and must be rebuilt.
--- A result is {outcome, term, available, evidence, paid, rides}: "taken", "refused" (nothing was changed), or "overdrawn"
--- (taken in shadow where it would have been refused). `rides` is the hold id that opened the conversation it rides.
--- Asked dry, a result has one more element: for each term {1 if it holds, its evidence, 1 if it then counts as paid}.
--- A hold id that was taken already is answered as the first time, so the call may be repeated.
+-- Returns {epoch, send, ...}, or {""} where the wallet is missing and must be rebuilt.
+-- A send is {outcome, available, part, ...}: "taken", "refused" (nothing was changed), or "overdrawn" (taken in shadow where
+-- it would have been refused). A part is {term, evidence, paid, rides}; `rides` is the hold id that opened the conversation
+-- that it rides. What was taken already is answered as the first time, so the call may be repeated.
+-- Asked dry, a part has one more element: for each of its terms {1 if it holds, its evidence, 1 if it then counts as paid}.
 --
 -- Amounts come and go as strings; sums are exact, since every amount is below 2^53.
 
@@ -40,8 +42,8 @@ local conditions = {
         local ends = window_end(recipient, term.window)
         if ends then return string.format('%s until %.0f', term.window, ends) end
     end,
-    pool = function(term)
-        local used = tonumber(redis.call('HGET', wallet, 'pool:' .. term.pool) or '0')
+    pool = function(term, _, units)
+        local used = tonumber(redis.call('HGET', wallet, 'pool:' .. term.pool) or '0') + units
         if used < term.size then return string.format('unit %.0f of %.0f in %s', used + 1, term.size, term.pool) end
     end,
     conversation = function(term, recipient)
@@ -57,8 +59,8 @@ local conditions = {
     end,
 }
 
-local function holds_true(term, recipient)
-    local evidence, opener, paid = conditions[term.when](term, recipient)
+local function holds_true(term, recipient, units)
+    local evidence, opener, paid = conditions[term.when](term, recipient, units)
     if evidence and term.within then
         local ends = window_end(recipient, term.within)
         if not ends then return nil end
@@ -93,39 +95,62 @@ local function take(hold, term, index, recipient, paid)
     end
 end
 
-local function every_term(terms, recipient)
+-- Finds the term that holds for a part. `units` are the free units that earlier parts of the same send will take.
+local function choose(part, units)
+    for index, term in ipairs(part.terms) do
+        local evidence, opener, paid = holds_true(term, part.recipient, units)
+        if evidence then
+            part.index, part.term, part.evidence, part.opener, part.paid = index, term, evidence, opener or '', paid
+            return
+        end
+    end
+    error('an offer must end with a term that always holds')
+end
+
+local function every_term(part)
     local seen = {}
-    for index, term in ipairs(terms) do
-        local evidence, _, paid = holds_true(term, recipient)
+    for index, term in ipairs(part.terms) do
+        local evidence, _, paid = holds_true(term, part.recipient, 0)
         seen[index] = {evidence and 1 or 0, evidence or '', paid and 1 or 0}
     end
     return seen
 end
 
-local function decide(hold, offer, recipient)
-    local terms = cjson.decode(offer)
-    local before = redis.call('HGET', holds, hold)
-    if before then
-        local index = tonumber(string.match(before, '^%d+:(%d+):'))
-        return {'taken', index, string.format('%.0f', available), '', terms[index].paid and 1 or 0, ''}
-    end
-    for index, term in ipairs(terms) do
-        local evidence, opener, paid = holds_true(term, recipient)
-        if evidence then
-            local refused = paid and not enough(tonumber(term.fare))
-            local outcome = refused and (mode == 'shadow' and 'overdrawn' or 'refused') or 'taken'
-            if outcome ~= 'refused' and mode ~= 'dry' then take(hold, term, index, recipient, paid) end
-            return {
-                outcome, index, string.format('%.0f', available), evidence, paid and 1 or 0, opener or '',
-                mode == 'dry' and every_term(terms, recipient) or nil,
-            }
+local function decide(parts)
+    local fare, units, paid, before = 0, 0, false, false
+    for _, part in ipairs(parts) do
+        local taken = redis.call('HGET', holds, part.hold)
+        if taken then
+            before = true
+            part.index = tonumber(string.match(taken, '^%d+:(%d+):'))
+            part.term, part.evidence, part.opener = part.terms[part.index], '', ''
+            part.paid = part.term.paid or false
+        else
+            choose(part, units)
         end
+        fare, paid = fare + tonumber(part.term.fare), paid or part.paid
+        if part.term.pool then units = units + 1 end
     end
-    return redis.error_reply('an offer must end with a term that always holds')
+    local refused = not before and paid and not enough(fare)
+    local outcome = refused and (mode == 'shadow' and 'overdrawn' or 'refused') or 'taken'
+    if not before and outcome ~= 'refused' and mode ~= 'dry' then
+        for _, part in ipairs(parts) do take(part.hold, part.term, part.index, part.recipient, part.paid) end
+    end
+    local result = {outcome, string.format('%.0f', available)}
+    for i, part in ipairs(parts) do
+        result[i + 2] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
+    end
+    return result
 end
 
-local results = {state[1]}
-for send = 1, #KEYS - 2 do
-    results[send + 1] = decide(ARGV[4 + 2 * send], ARGV[5 + 2 * send], KEYS[send + 2])
+local results, argument, key = {state[1]}, 6, 3
+while ARGV[argument] do
+    local parts = {}
+    for i = 1, tonumber(ARGV[argument]) do
+        parts[i] = {hold = ARGV[argument + 1], terms = cjson.decode(ARGV[argument + 2]), recipient = KEYS[key]}
+        argument, key = argument + 2, key + 1
+    end
+    argument = argument + 1
+    results[#results + 1] = decide(parts)
 end
 return results

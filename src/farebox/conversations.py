@@ -1,0 +1,54 @@
+"""The life of a conversation, beside that of the hold that opened it.
+
+Conversation-based pricing charges the message that opens a conversation; the others of its 24 hours ride it. The wallet
+knows a conversation as pending from the moment its first message is taken, and as open from its delivery. If that
+message fails, the next one that is on its way carries the fare.
+"""
+
+from farebox.clock import Clock
+from farebox.core.tariff import Class
+from farebox.ledger import Ledger
+from farebox.rows import KnownHold, Resolution, conversation_state
+from farebox.wallet import Wallet
+
+
+class Conversations:
+    """Opens, hands on and forgets conversations."""
+
+    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock) -> None:
+        self._wallet = wallet
+        self._ledger = ledger
+        self._clock = clock
+
+    async def move(self, resolution: Resolution) -> None:
+        """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
+        hold, now_ms = resolution.hold, self._clock.now_ms()
+        opener = str(hold.hold_id)
+        if resolution.conversation is not None:
+            category, until_ms = resolution.conversation
+            state = conversation_state(until_ms, hold.hold_id, paid=hold.message_class == Class.PAID)
+            await self._wallet.converse(
+                hold.number_id, hold.recipient, category=category, opener=opener, state=state, now_ms=now_ms
+            )
+        if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
+            return
+        state = "" if resolution.conversation is not None else await self._carry(hold)
+        await self._wallet.converse(
+            hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
+        )
+
+    async def _carry(self, opener: KnownHold) -> str:
+        """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.
+
+        Wallet first, like every dearer bill. A crash in between leaves too little in the wallet, for the sweep.
+        """
+        assert opener.opens is not None, "only a message that opens a conversation hands one on"
+        rider = await self._ledger.next_rider(opener.hold_id)
+        if rider is None:
+            return ""
+        if opener.fare_micros:
+            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None)
+        carried = await self._ledger.carry(opener, rider)
+        if not carried:
+            return ""
+        return conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
