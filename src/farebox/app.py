@@ -38,6 +38,7 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
     """Serve both ports until `stop`, then finish what is in flight. A sandbox serves the test clock as well."""
     async with open_gate(settings) as gate, AsyncExitStack() as stack:
         sweep = Sweep(gate)
+        metrics.TARIFF_ERRORS.set(0)  # no gate opens with wrong ones
         for loop in (
             _follow_changes(gate),
             _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
