@@ -179,9 +179,14 @@ FROM hold WHERE number_id = $1 AND opens IS NOT NULL
 ORDER BY created_at;
 
 -- open_windows --
--- Windows only grow; a repeated or late webhook never shortens one.
+-- Windows only grow; a repeated or late webhook never shortens one. With a start, only one that was not open then (open.lua).
 INSERT INTO open_window (number_id, user_id, kind, ends_at_ms)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+SELECT asked.number_id, asked.user_id, asked.kind, asked.ends_at_ms
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+    AS asked (number_id, user_id, kind, ends_at_ms, start_ms)
+WHERE NOT EXISTS (SELECT FROM open_window AS known
+                  WHERE (known.number_id, known.user_id, known.kind) = (asked.number_id, asked.user_id, asked.kind)
+                    AND known.ends_at_ms > asked.start_ms)
 ON CONFLICT (number_id, user_id, kind) DO UPDATE SET ends_at_ms = excluded.ends_at_ms
 WHERE open_window.ends_at_ms < excluded.ends_at_ms;
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from farebox import metrics
 from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
-from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
+from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, UnpricedError, Window
 from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
 from farebox.directory import Number
 from farebox.funds import count_spend
@@ -162,7 +162,12 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
 
 def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:
     """Ask the tariff that is in force at the time of the delivery."""
-    return verdict(status, hold, tariff=gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()))
+    try:
+        tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
+    except UnpricedError as error:
+        log.warning("hold %s is decided about without a rate card: %s", hold.hold_id, error)
+        tariff = None
+    return verdict(status, hold, tariff=tariff)
 
 
 def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, said: Verdict) -> tuple[str, int] | None:
@@ -172,7 +177,7 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     """
     if said.event is not Event.DELIVER or said.conversation is None or hold.opens is None:
         return None
-    tariff = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms()).tariff
+    tariff, _ = gate.tariffs.regime_at(number, status.at_ms or gate.clock.now_ms())
     category = said.conversation if said.conversation in tariff.conversation_categories else hold.opens
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
 
@@ -214,27 +219,30 @@ async def _postpone(gate: Gate, number: Number, status: Status) -> None:
     )
 
 
-Window = tuple[str, str, int]  # user, window, end in ms
-
-
 def _inbound_windows(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> list[Window]:
     now_ms = gate.clock.now_ms()
-    tariff = gate.tariffs.at(number, now_ms).tariff
-    windows = []
+    tariff, _ = gate.tariffs.regime_at(number, now_ms)
+    windows: list[Window] = []
     for message in inbound:
         # A window starts when the user wrote, which can not lie in the future whatever the timestamp says.
         start_ms = min(message.at_ms or now_ms, now_ms)
         for user in message.users:
-            windows.append((user, CUSTOMER_SERVICE, start_ms + tariff.customer_service_ms))
+            windows.append((user, CUSTOMER_SERVICE, start_ms + tariff.customer_service_ms, None))
             if message.from_ad:
-                windows.append((user, FREE_ENTRY_POINT_OFFER, start_ms + tariff.free_entry_point_answer_ms))
+                windows.append((user, FREE_ENTRY_POINT_OFFER, start_ms + tariff.free_entry_point_answer_ms, None))
     return windows
 
 
 def _proven_windows(gate: Gate, number: Number, statuses: Iterable[Status]) -> list[Window]:
-    tariff = gate.tariffs.at(number, gate.clock.now_ms()).tariff
+    """Return the free entry points that statuses prove.
+
+    Where one says until when, that counts. Every message of the window proves it; without an end, the first one does.
+    """
+    tariff, _ = gate.tariffs.regime_at(number, gate.clock.now_ms())
     return [
-        (user, FREE_ENTRY_POINT, status.conversation_until_ms or status.at_ms + tariff.free_entry_point_ms)
+        (user, FREE_ENTRY_POINT, status.conversation_until_ms, None)
+        if status.conversation_until_ms is not None
+        else (user, FREE_ENTRY_POINT, status.at_ms + tariff.free_entry_point_ms, status.at_ms)
         for status in statuses
         if status.pricing is not None and status.pricing.free_entry_point
         for user in status.users
@@ -245,10 +253,8 @@ async def _open_windows(gate: Gate, number: Number, windows: list[Window]) -> No
     """Open windows in the ledger first: a wallet that is rebuilt meanwhile finds them there."""
     if not windows:
         return
-    latest: dict[tuple[str, str], int] = {}
-    for user, kind, ends_at_ms in windows:  # one statement may not touch a row twice
-        latest[user, kind] = max(ends_at_ms, latest.get((user, kind), 0))
-    rows = [(user, kind, ends_at_ms) for (user, kind), ends_at_ms in latest.items()]
-    users, kinds, ends = zip(*rows, strict=True)
-    await gate.ledger.fetch("open_windows", [number.number_id] * len(rows), users, kinds, ends)
+    # One statement may not touch a row twice: a known end counts, the latest one; else the earliest start.
+    ranked = sorted(windows, key=lambda window: (window[3] is None, window[2] if window[3] is None else -window[2]))
+    rows = list({(user, kind): (user, kind, ends_ms, start_ms) for user, kind, ends_ms, start_ms in ranked}.values())
+    await gate.ledger.fetch("open_windows", [number.number_id] * len(rows), *zip(*rows, strict=True))
     await gate.wallet.open_windows(number.number_id, rows)

@@ -6,6 +6,7 @@ message fails, the next one that is on its way carries the fare.
 """
 
 from farebox.clock import Clock
+from farebox.core.hold import Event
 from farebox.core.tariff import Class
 from farebox.ledger import Ledger
 from farebox.rows import KnownHold, Resolution, conversation_state
@@ -20,7 +21,7 @@ class Conversations:
         self._ledger = ledger
         self._clock = clock
 
-    async def move(self, resolution: Resolution) -> None:
+    async def move(self, event: Event, resolution: Resolution) -> None:
         """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
         hold, now_ms = resolution.hold, self._clock.now_ms()
         opener = str(hold.hold_id)
@@ -32,7 +33,9 @@ class Conversations:
             )
         if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
             return
-        state = "" if resolution.conversation is not None else await self._carry(hold)
+        # A delivery that names no conversation (charged by the message, or at the end of its hold because its price
+        # never came) was charged itself: whoever rides it must not carry that fare a second time.
+        state = "" if event is Event.DELIVER else await self._carry(hold)
         await self._wallet.converse(
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )

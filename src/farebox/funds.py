@@ -193,7 +193,7 @@ class Funds:
         changed = {end.hold_id for end in ended}
         for resolution in asked:
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
-                await self._conversations.move(resolution)
+                await self._conversations.move(event, resolution)
         return ended
 
     async def reject(self, reserved: Reserved) -> None:
@@ -287,7 +287,8 @@ class Funds:
     async def _remember_free_entry_point(self, hold: NewHold) -> None:
         """Write down the window that the wallet opened with this answer, so that a rebuilt wallet knows it."""
         ends_at_ms = hold.created_ms + self._tariffs.by_name(hold.regime).free_entry_point_ms
-        await self._ledger.fetch("open_windows", [hold.number_id], [hold.recipient], [FREE_ENTRY_POINT], [ends_at_ms])
+        window = (hold.number_id, hold.recipient, FREE_ENTRY_POINT, ends_at_ms, None)
+        await self._ledger.fetch("open_windows", *([field] for field in window))
 
     async def _give_back(self, hold_ids: Sequence[UUID]) -> None:
         holds = await self._ledger.find_holds(hold_ids, [])

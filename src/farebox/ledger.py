@@ -17,6 +17,7 @@ import asyncpg
 
 from farebox.batch import Batcher
 from farebox.core.hold import OPEN, Event, sources, target
+from farebox.core.tariff import Window
 from farebox.rows import End, Ended, KnownHold, NewHold, Truth, conversation_state, known_hold
 from farebox.sql import queries
 
@@ -186,10 +187,10 @@ class LockedNumber:
         holds = [(hold, fare, pool) for hold, fare, pool in json.loads(row["holds"])]
         return Truth(row["balance_micros"], row["held_micros"], holds, json.loads(row["pools"]))
 
-    async def windows(self, now_ms: int) -> list[tuple[str, str, int]]:
-        """Return the open windows: (user, window, end in ms)."""
+    async def windows(self, now_ms: int) -> list[Window]:
+        """Return the open windows."""
         rows = await self._connection.fetch(queries()["windows_of"], self._number_id, now_ms)
-        return [(row["user_id"], row["kind"], row["ends_at_ms"]) for row in rows]
+        return [(row["user_id"], row["kind"], row["ends_at_ms"], None) for row in rows]
 
     async def conversations(self, now_ms: int) -> list[tuple[str, str, str]]:
         """Return the open and pending conversations: (user, category, state as the wallet writes it)."""

@@ -9,6 +9,7 @@ import logging
 
 from farebox import metrics
 from farebox.clock import Clock
+from farebox.core.tariff import month_of
 from farebox.directory import Number
 from farebox.ledger import Ledger, LockedNumber
 from farebox.tariffs import Tariffs
@@ -62,5 +63,5 @@ class Rebuild:
         )
 
     def _pool(self, number: Number, now_ms: int) -> str:
-        in_force = self._tariffs.at(number, now_ms)
-        return in_force.tariff.pool(in_force.month)
+        tariff, day = self._tariffs.regime_at(number, now_ms)
+        return tariff.pool(month_of(day))

@@ -23,6 +23,9 @@ KINDS = frozenset({"reaction", "direct_utility", "direct_authentication", "call"
 _CARD_NAME = re.compile(r"([a-z]+)_([a-z]{3})_(\d{4}-\d{2}-\d{2})")
 
 
+Cuts = tuple[tuple[date, Markets], ...]
+
+
 class TariffError(ValueError):
     """Tariff files are wrong. Each mistake names the file, the line where there is one, and what to do."""
 
@@ -101,10 +104,11 @@ def load_folder(folder: Path) -> list[Tariff]:
     """Load and check every tariff of a folder; raises TariffError with all mistakes that can be told apart."""
     mistakes: list[str] = []
     rows = list(_market_rows(folder / "markets.csv", mistakes))
+    cuts = _cuts(rows)
     files = sorted(folder.glob("*.toml"))
     if not files:
         mistakes.append(f"{folder}: there is no tariff (*.toml) in this folder")
-    tariffs = [tariff for file in files if (tariff := _load(file, folder, rows, mistakes)) is not None]
+    tariffs = [tariff for file in files if (tariff := _load(file, folder, rows, cuts, mistakes)) is not None]
     mistakes += _same_twice(tariffs)
     if mistakes:
         # Several tariffs share a card, whose mistakes are found once for each.
@@ -112,7 +116,12 @@ def load_folder(folder: Path) -> list[Tariff]:
     return tariffs
 
 
-def _load(file: Path, folder: Path, rows: list[MarketRow], mistakes: list[str]) -> Tariff | None:
+def _cuts(rows: list[MarketRow]) -> Cuts:
+    days = {day for row in rows for day in (row.valid_from, row.valid_to) if day is not None}
+    return tuple((day, Markets(rows, day)) for day in sorted(days, reverse=True))
+
+
+def _load(file: Path, folder: Path, rows: list[MarketRow], cuts: Cuts, mistakes: list[str]) -> Tariff | None:
     """Read a tariff; None where it is so wrong that nothing more can be said."""
     text = file.read_text()
     try:
@@ -129,7 +138,7 @@ def _load(file: Path, folder: Path, rows: list[MarketRow], mistakes: list[str]) 
     wrong = list(_wrong_terms(file, text, regime))
     mistakes += wrong
     before = len(mistakes)
-    cards = _cards(file, folder, regime.cards, rows, mistakes)
+    cards = _cards(file, folder, regime.cards, mistakes)
     if wrong or len(mistakes) > before:  # a rate that can not be read would also be missed
         return None
     rules = {kind: regime.rules(kind) for kind in KINDS}
@@ -148,6 +157,7 @@ def _load(file: Path, folder: Path, rows: list[MarketRow], mistakes: list[str]) 
         cards_name=regime.cards.name,
         cards=cards,
         card_changes=tuple(sorted(regime.cards.changes, reverse=True)),
+        markets=cuts,
     )
 
 
@@ -203,9 +213,7 @@ def _wrong_term(term: _Term) -> Iterator[str]:
         yield 'when = "conversation" goes with of = [the conversations that it may ride]'
 
 
-def _cards(
-    file: Path, folder: Path, named: _Cards, rows: list[MarketRow], mistakes: list[str]
-) -> dict[str, tuple[Card, ...]]:
+def _cards(file: Path, folder: Path, named: _Cards, mistakes: list[str]) -> dict[str, tuple[Card, ...]]:
     found: dict[str, list[Card]] = {}
     for path in sorted((folder / "rates").glob(f"{named.name}_*.csv"), reverse=True):
         match = _CARD_NAME.fullmatch(path.stem)
@@ -214,7 +222,7 @@ def _cards(
         currency, day = match[2].upper(), date.fromisoformat(match[3])
         if day >= named.since:
             rates = _rates(path, folder, currency, named.without, mistakes)
-            found.setdefault(currency, []).append(Card(currency, day, rates, Markets(rows, day)))
+            found.setdefault(currency, []).append(Card(currency, day, rates))
     if not found:
         mistakes.append(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
     return {currency: tuple(cards) for currency, cards in found.items()}

@@ -53,9 +53,13 @@ class Tariffs:
         is loaded, that one is taken. Raises UnpricedError where the number's own regime is not loaded, or has no card
         in its currency.
         """
-        day = local_day(now_ms, number.zone)
-        tariff = self.of(number.regime, day)
+        tariff, day = self.regime_at(number, now_ms)
         return InForce(tariff, tariff.card(number.currency, day), day, number.markup)
+
+    def regime_at(self, number: Number, now_ms: int) -> tuple[Tariff, date]:
+        """Return a number's regime at a moment, and its day: all that windows and pools need, card or no card."""
+        day = local_day(now_ms, number.zone)
+        return self.of(number.regime, day), day
 
     def of(self, regime: str, day: date) -> Tariff:
         """Return a regime's tariff on a day; raises UnpricedError where it is not loaded."""

@@ -20,6 +20,7 @@ from redis.exceptions import NoScriptError, RedisError
 from farebox.asks import Ask, Decision, Judgement, Mode, State, Taken, TermSeen
 from farebox.assets import asset
 from farebox.batch import Batcher
+from farebox.core.tariff import Window
 
 # Longer than any window (free entry point: up to 7 days), so that expiry only cleans up and never decides.
 KEEP_WINDOWS_MS = 8 * 86_400_000
@@ -136,12 +137,12 @@ class Wallet:
         answer = await self._call("credit", keys, [str(epoch), str(amount_micros), str(CREDIT_MARK_S)])
         return int(answer) if answer else None
 
-    async def open_windows(self, number_id: str, windows: Iterable[tuple[str, str, int]]) -> None:
-        """Open windows: (user, window, end in ms)."""
+    async def open_windows(self, number_id: str, windows: Iterable[Window]) -> None:
+        """Open windows; they only grow."""
         keys, arguments = [], [str(KEEP_WINDOWS_MS)]
-        for user, name, ends_at_ms in windows:
+        for user, name, ends_at_ms, start_ms in windows:
             keys.append(_key(number_id, f"user:{user}"))
-            arguments += [name, str(ends_at_ms)]
+            arguments += [name, str(ends_at_ms), "" if start_ms is None else str(start_ms)]
         if keys:
             await self._call("open", keys, arguments)
 
@@ -169,7 +170,7 @@ class Wallet:
         *,
         holds: Sequence[tuple[str, int, str | None]],
         pools: dict[str, int],
-        windows: Iterable[tuple[str, str, int]],
+        windows: Iterable[Window],
         conversations: Iterable[tuple[str, str, str]],
     ) -> None:
         """Write a wallet anew. While it is being written it is missing, so nobody takes from half of it."""

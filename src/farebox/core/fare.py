@@ -33,7 +33,7 @@ def price(message: Message, *, template_category: str | None, tariff: InForce) -
     Raises UnpricedError where the tariff has no rate.
     """
     country = country_of(message.user)
-    market = tariff.card.markets.of_country(country)
+    market = tariff.markets.of_country(country)
     note = None
     match message.kind:
         case Kind.TEMPLATE if template_category in TEMPLATE_CATEGORIES:
@@ -58,7 +58,7 @@ def price(message: Message, *, template_category: str | None, tariff: InForce) -
         ttl_ms,
         "; ".join(filter(None, (note, tariff.note))) or None,
         country=country,
-        unknown_market=not tariff.card.markets.names(country),
+        unknown_market=not tariff.markets.names(country),
     )
 
 
@@ -93,10 +93,11 @@ class Verdict:
     conversation: str | None = None  # the category of the conversation that the delivery belongs to
 
 
-def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | None:
+def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdict | None:
     """Return what a status means for its hold, None where it means nothing (sent, an unknown status).
 
-    The category and type of the webhook win over our own classification. `tariff` is the one in force at delivery.
+    The category and type of the webhook win over our own classification. `tariff` is the one in force at delivery,
+    None where it has no card for the number: a message that was sent is decided about all the same.
     """
     if status.status == "failed":
         return Verdict(Event.FAIL, 0)
@@ -106,16 +107,14 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | No
         return Verdict(None, 0)
     category = card_category(status.pricing.category)
     conversation = (category or hold.category) if status.conversation_id else None
-    market = tariff.market_of(status.users[0]) if status.users else hold.market
+    market = tariff.market_of(status.users[0]) if status.users and tariff is not None else hold.market
     unknown = not status.pricing.known
     if status.pricing.free:
         charge = Charge(0, "")
     else:
-        try:
-            charge = tariff.charge(market, category or hold.category)
-        except UnpricedError:
-            # A category or market that Meta added since this card: what was reserved is the best price we have.
-            charge, unknown = Charge(hold.fare_micros, ""), True
+        known = _charge(tariff, market, category or hold.category)
+        # No card, or a category or market that Meta added since: what was reserved is the best price we have.
+        charge, unknown = (known, unknown) if known is not None else (Charge(hold.fare_micros, ""), True)
     seen_as = Class.FREE if status.pricing.free else Class.PAID
     drift = compare(
         View(hold.category, hold.market, hold.message_class, hold.fare_micros),
@@ -126,11 +125,20 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce) -> Verdict | No
     return Verdict(Event.DELIVER, charge.micros, drift, unknown=unknown, conversation=conversation)
 
 
-def _same_category(ours: str, theirs: str, pricing: Pricing, tariff: InForce) -> bool:
+def _same_category(ours: str, theirs: str, pricing: Pricing, tariff: InForce | None) -> bool:
     """Tell whether a webhook's category is ours. In a free entry point window none is told apart."""
     if not theirs or pricing.free_entry_point:
         return True
-    return tariff.tariff.same_category(ours, theirs) or (ours, theirs) == ("reaction", "service")
+    if ours == theirs or (ours, theirs) == ("reaction", "service"):
+        return True
+    return tariff is not None and tariff.tariff.same_category(ours, theirs)
+
+
+def _charge(tariff: InForce | None, market: str, category: str) -> Charge | None:
+    try:
+        return None if tariff is None else tariff.charge(market, category)
+    except UnpricedError:
+        return None
 
 
 def card_category(category: str) -> str:

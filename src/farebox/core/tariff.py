@@ -40,6 +40,8 @@ class When(StrEnum):
 CUSTOMER_SERVICE = "csw"
 FREE_ENTRY_POINT = "fep"
 FREE_ENTRY_POINT_OFFER = "fep_offer"
+# User, window, end in ms; and a time in ms: it opens only if it was not open then. None: it grows in any case.
+Window = tuple[str, str, int, int | None]
 
 OPENS_FREE_ENTRY_POINT = "free_entry_point"  # what a term says it opens, if it is no conversation
 
@@ -69,12 +71,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Card:
-    """A rate card in one currency, and the markets of its day."""
+    """A rate card in one currency."""
 
     currency: str
     valid_from: date
     rates: Mapping[tuple[str, str], Rate]
-    markets: Markets
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,8 @@ class Offer:
 
     @property
     def always_free(self) -> bool:
-        """Tell whether the message is free whatever state the number is in."""
-        first = self.terms[0].rule
-        return first.when is When.ALWAYS and first.message_class is Class.FREE and not first.within_window
+        """Tell whether the message is free whatever state the number is in, and takes no unit."""
+        return all(term.rule.message_class is Class.FREE and term.rule.when is not When.POOL for term in self.terms)
 
     @property
     def unpriced(self) -> bool:
@@ -135,6 +135,7 @@ class Tariff:
     cards_name: str  # the first word of its cards' files
     cards: Mapping[str, tuple[Card, ...]]  # currency -> cards, the latest first
     card_changes: tuple[date, ...]  # when Meta changed its rates, the latest first
+    markets: tuple[tuple[date, Markets], ...]  # how the world is cut from a date on, the latest first
     _offers: dict[tuple[object, ...], Offer] = field(default_factory=dict)
 
     @property
@@ -154,6 +155,10 @@ class Tariff:
         if not cards:
             raise UnpricedError(f"tariff {self.name} has no rate card in {currency}")
         return next((card for card in cards if card.valid_from <= day), cards[-1])
+
+    def markets_on(self, day: date) -> Markets:
+        """Return the markets of a day; before the first cut that is known, that one."""
+        return next((markets for since, markets in self.markets if since <= day), self.markets[-1][1])
 
     def pool(self, month: str) -> str:
         """Return the name of a month's pool."""
@@ -218,6 +223,11 @@ def rate_of(card: Card, market: str, category: str, or_category: str | None = No
     return rate
 
 
+def month_of(day: date) -> str:
+    """Return the month of a day: "2026-11"."""
+    return f"{day.year:04d}-{day.month:02d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """What a delivery costs, and the row of the rate card that says so."""
@@ -238,7 +248,7 @@ class InForce:
     @property
     def month(self) -> str:
         """The month that free units are counted in: "2026-11"."""
-        return f"{self.day.year:04d}-{self.day.month:02d}"
+        return month_of(self.day)
 
     @property
     def note(self) -> str | None:
@@ -250,9 +260,17 @@ class InForce:
             return f"no rate card of {changed} is known: priced by the one before, of {self.card.valid_from}"
         return None
 
+    @property
+    def markets(self) -> Markets:
+        """The markets of the day, but none that the card is too old to know.
+
+        A card that stands in for an older one has the older markets as well: a country moves no sooner for that.
+        """
+        return self.tariff.markets_on(min(self.day, self.card.valid_from))
+
     def market_of(self, user: str) -> str:
-        """Return the market of a recipient, as the card of the day cuts the world."""
-        return self.card.markets.of(user)
+        """Return the market of a recipient."""
+        return self.markets.of(user)
 
     def rate(self, market: str, category: str) -> Rate:
         """Return Meta's own rate; raises UnpricedError."""
