@@ -192,6 +192,8 @@ class Funds:
             await self._wallet.close(number_id, ends)
         changed = {end.hold_id for end in ended}
         for resolution in asked:
+            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK:
+                await self._conversations.close_free_entry_point(resolution.hold)
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
                 await self._conversations.move(event, resolution)
         return ended

@@ -55,6 +55,7 @@ class KnownHold:
     pool: str | None
     delivered: bool
     in_free_entry_point: bool
+    opened_free_entry_point: bool  # it was the answer to a click on an ad
     recipient: str
     opens: str | None
     sent_with: UUID | None
@@ -129,6 +130,7 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         pool=row["pool"],
         delivered=row["delivered"],
         in_free_entry_point=row["in_free_entry_point"],
+        opened_free_entry_point=row["opened_free_entry_point"],
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],

@@ -137,6 +137,7 @@ def hold(fare_micros: int = 3_400, category: str = "utility") -> KnownHold:
         pool=None,
         delivered=False,
         in_free_entry_point=False,
+        opened_free_entry_point=False,
         recipient="16505551234",
         opens=None,
         sent_with=None,
