@@ -7,18 +7,21 @@
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::uuid[])
+                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::bigint[], $23::bigint[],
+                         $24::bigint[], $25::uuid[])
         AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
-              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn, sent_with)
+              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn,
+              rate_micros, markup_micros, tax_micros, sent_with)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 )
 INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
                   state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at,
-                  opens, rides, overdrawn, sent_with)
+                  opens, rides, overdrawn, rate_micros, markup_micros, tax_micros, sent_with)
 SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
        state_evidence, pool, recipient, template, note, client_reference,
-       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn, sent_with
+       to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn,
+       rate_micros, markup_micros, tax_micros, sent_with
 FROM asked JOIN current USING (number_id, epoch)
 RETURNING hold_id;
 
@@ -47,8 +50,8 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wa
 -- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[],
-                         $12::text[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool)
+                         $12::text[], $13::jsonb[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), mine AS (
@@ -60,7 +63,7 @@ WITH asked AS (
     ON CONFLICT DO NOTHING
     RETURNING hold_id
 ), ended AS (
-    UPDATE hold SET state = $6, ended_by = $7, webhook = asked.webhook,
+    UPDATE hold SET state = $6, ended_by = $7, webhook = asked.webhook, drift = asked.drift,
                     billed_micros = CASE WHEN asked.conversation_id IS NULL
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
                                          THEN asked.billed_micros ELSE 0 END,
@@ -100,7 +103,8 @@ WITH current AS (
     SELECT number_id, epoch FROM number WHERE number_id = $4 FOR KEY SHARE
 ), carried AS (
     UPDATE hold SET fare_micros = $3, class = $5, opens = $6, rides = NULL,
-                    rate_source = (SELECT rate_source FROM hold WHERE hold_id = $1),
+                    (rate_source, rate_micros, markup_micros, tax_micros) =
+                        (SELECT rate_source, rate_micros, markup_micros, tax_micros FROM hold WHERE hold_id = $1),
                     why = 'carries the fare of a conversation whose first message failed'
     FROM current WHERE hold.hold_id = $2 AND hold.state = ANY ($7::text[])
     RETURNING hold.hold_id, current.epoch
@@ -221,6 +225,25 @@ FROM number n JOIN balance b USING (number_id) GROUP BY n.account_id, n.currency
 -- message --
 SELECT h.*, n.currency, n.timezone FROM hold h JOIN number n USING (number_id)
 WHERE h.hold_id = $1 OR h.wamid = $2 ORDER BY h.created_at DESC LIMIT 1;
+
+-- drifts --
+-- Deliveries that WhatsApp saw otherwise than we did, newest first. Hold ids sort by time: $2 to $3 is a span of time.
+SELECT h.hold_id, h.number_id, h.wamid, h.created_at, h.ended_at, h.category, h.rate_source, h.billed_micros, h.drift,
+       n.currency
+FROM hold h JOIN number n USING (number_id)
+WHERE h.drift IS NOT NULL AND ($1::text IS NULL OR h.number_id = $1) AND h.hold_id >= $2 AND h.hold_id < $3
+ORDER BY h.hold_id DESC LIMIT $4;
+
+-- shadow_report --
+-- What a number sent in a span of time (hold ids sort by it), and what enforcement would have refused of it.
+SELECT count(*) AS messages,
+       count(*) FILTER (WHERE class = 'paid') AS paid_messages,
+       coalesce(sum(billed_micros), 0)::bigint AS spend_micros,
+       coalesce(sum(fare_micros) FILTER (WHERE ended_at IS NULL), 0)::bigint AS open_micros,
+       count(*) FILTER (WHERE overdrawn) AS refused,
+       coalesce(sum(coalesce(billed_micros, fare_micros)) FILTER (WHERE overdrawn), 0)::bigint AS refused_micros,
+       min(created_at) FILTER (WHERE overdrawn) AS first_at, max(created_at) FILTER (WHERE overdrawn) AS last_at
+FROM hold WHERE number_id = $1 AND hold_id >= $2 AND hold_id < $3;
 
 -- entries --
 SELECT e.entry_id, e.number_id, e.kind, e.from_book, e.into_book, e.amount_micros, e.hold_id, e.topup_id, e.at,
@@ -373,17 +396,22 @@ ORDER BY change_id DESC LIMIT $4;
 -- Admin reads and writes.
 
 -- account --
-SELECT account_id, name, currency, country, tax_id, created_at FROM account WHERE account_id = $1;
+SELECT account_id, name, currency, country, tax_id, markup_ppm, markup_fixed_micros, tax_ppm, created_at
+FROM account WHERE account_id = $1;
 
 -- put_account --
 -- Creates an account, or changes the columns that $7 names. `created` looks at what was there before the statement.
-INSERT INTO account (account_id, name, currency, country, tax_id, created_at)
-VALUES ($1, $2, $3, $4, $5, to_timestamp($6::bigint / 1000.0))
+INSERT INTO account (account_id, name, currency, country, tax_id, created_at, markup_ppm, markup_fixed_micros, tax_ppm)
+VALUES ($1, $2, $3, $4, $5, to_timestamp($6::bigint / 1000.0), $8, $9, $10)
 ON CONFLICT (account_id) DO UPDATE
 SET name = CASE WHEN 'name' = ANY ($7::text[]) THEN excluded.name ELSE account.name END,
     currency = CASE WHEN 'currency' = ANY ($7::text[]) THEN excluded.currency ELSE account.currency END,
     country = CASE WHEN 'country' = ANY ($7::text[]) THEN excluded.country ELSE account.country END,
-    tax_id = CASE WHEN 'tax_id' = ANY ($7::text[]) THEN excluded.tax_id ELSE account.tax_id END
+    tax_id = CASE WHEN 'tax_id' = ANY ($7::text[]) THEN excluded.tax_id ELSE account.tax_id END,
+    markup_ppm = CASE WHEN 'markup_percent' = ANY ($7::text[]) THEN excluded.markup_ppm ELSE account.markup_ppm END,
+    markup_fixed_micros = CASE WHEN 'markup_fixed' = ANY ($7::text[]) THEN excluded.markup_fixed_micros
+                               ELSE account.markup_fixed_micros END,
+    tax_ppm = CASE WHEN 'tax_percent' = ANY ($7::text[]) THEN excluded.tax_ppm ELSE account.tax_ppm END
 RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS created;
 
 -- number --

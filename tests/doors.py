@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from channels import Channel, call, open_channel
-from farebox.core.webhook import sign
+from farebox.core.signature import sign
 from farebox.simulator import Behaviour
 from harness import USER, World
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import RawTestServer
 
-from farebox.core.webhook import sign
+from farebox.core.signature import sign
 from farebox.simulator import Behaviour
 from harness import APP_SECRET, GERMAN, NUMBER, USER, VERIFY_TOKEN, WABA, App, World, template, text
 

@@ -3,13 +3,19 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from farebox import metrics
+from farebox.app import reload_tariffs
 from farebox.assets import asset
+from farebox.card_files import CATEGORIES
 from farebox.core.money import parse_micros
 from farebox.core.tariff import UnpricedError, rate_of
-from farebox.tariff_files import CATEGORIES, TariffError, load_folder
+from farebox.gate import Gate
+from farebox.tariff_files import TariffError, load_folder
 from farebox.tariffs import Tariffs
 
 SHIPPED = asset("config/tariffs")
@@ -72,6 +78,24 @@ def test_a_wrong_file_leaves_what_was_loaded_in_force(tmp_path: Path) -> None:
     with pytest.raises(TariffError):
         tariffs.reload()
     assert "pmp-2026-10" in tariffs
+
+
+def test_a_wrong_file_is_said_once_and_counted_until_it_is_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    gate = SimpleNamespace(tariffs=Tariffs(folder))
+    right = (folder / USD).read_text()
+    (folder / USD).write_text(right.replace("Argentina,USD,0.0618", "Argentina,USD,x").replace("0.0034", "y", 1))
+    for _ in range(2):
+        reload_tariffs(cast("Gate", gate))
+        assert metrics.TARIFF_ERRORS._value.get() == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "pmp_usd_2026-10-01.csv:4: " in caplog.text
+    (folder / USD).write_text(right + "\n")
+    reload_tariffs(cast("Gate", gate))
+    assert metrics.TARIFF_ERRORS._value.get() == 0
 
 
 REGIME = "pmp-2026-10.toml"
@@ -159,4 +183,42 @@ def test_a_mistake_in_a_tier_table_is_found(tmp_path: Path, right: str, wrong: s
     assert right in file.read_text()
     file.write_text(file.read_text().replace(right, wrong, 1))
     with pytest.raises(TariffError, match=complaint):
+        load_folder(folder)
+
+
+def test_all_mistakes_are_found_at_once_with_file_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    for spoil in (
+        replaced(REGIME, 'rate = "service"', 'rate = "sevice"'),
+        replaced("pmp-2025-07.toml", "size = 0", "size = -1"),
+        replaced("cbp-2023-06.toml", 'of = ["utility"], ', ""),
+        replaced(USD, "0.0618", "0.06.18"),
+        replaced("markets.csv", "AR,54,", "AR,54x,"),
+    ):
+        spoil(folder)
+    with pytest.raises(TariffError) as found:
+        load_folder(folder)
+    places = {str(Path(mistake.partition(": ")[0]).relative_to(folder)) for mistake in found.value.mistakes}
+    assert places >= {
+        f"{REGIME}:{line_of(folder / REGIME, 'sevice')}",
+        f"pmp-2025-07.toml:{line_of(folder / 'pmp-2025-07.toml', 'size = -1')}",
+        f"{USD}:4",
+        "markets.csv:5",
+    }
+    assert any("goes with of" in mistake for mistake in found.value.mistakes)
+
+
+def line_of(file: Path, text: str) -> int:
+    return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize("field", ["name", "effective_from"])
+def test_two_tariffs_that_can_not_be_told_apart(field: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    text = (folder / REGIME).read_text()
+    other = {"name": text.replace("effective_from = 2026-10-01", "effective_from = 2026-12-01", 1)}
+    (folder / "copy.toml").write_text(other.get(field, text.replace('name = "pmp-2026-10"', 'name = "other"', 1)))
+    with pytest.raises(TariffError, match=f"two tariffs have the {field}"):
         load_folder(folder)

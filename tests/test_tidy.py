@@ -17,8 +17,9 @@ MAX_FUNCTION_LINES = 70
 LEVELS = [
     {"__version__", "core", "assets", "batch", "ports"},
     {"config", "metrics", "sql"},
-    {"rows", "wallet", "upstream", "tariff_files", "migrate", "embedded", "simulator"},
-    {"ledger"},
+    {"asks"},
+    {"rows", "wallet", "upstream", "card_files", "migrate", "embedded", "simulator"},
+    {"ledger", "tariff_files"},
     {"clock", "directory"},
     {"tariffs", "access", "reconcile"},
     {"registry", "account_terms"},
@@ -27,12 +28,12 @@ LEVELS = [
     {"rebuild", "conversations"},
     {"funds"},
     {"gate"},
-    {"outbound", "passthrough", "address"},
+    {"outbound", "passthrough", "address", "quotes"},
     {"bookkeeping", "doors"},
     {"inbound", "sweep"},
     {"admin", "server"},
     {"app", "supervisor"},
-    {"sandbox"},
+    {"sandbox", "commands"},
     {"__main__"},
 ]
 

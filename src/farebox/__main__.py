@@ -1,4 +1,4 @@
-"""The command line: `farebox sandbox | serve | migrate | check | reconcile`."""
+"""The command line: `farebox sandbox | serve | migrate | check | quote | explain | reconcile`."""
 
 import argparse
 import asyncio
@@ -14,6 +14,8 @@ import asyncpg
 import uvloop
 
 from farebox.assets import asset
+from farebox.commands import check, explain, quote
+from farebox.commands.opened import UsageError
 from farebox.config import Settings, SettingsError, load_settings
 from farebox.embedded import EmbeddedError
 from farebox.ledger import Ledger, LedgerUnavailableError
@@ -33,13 +35,15 @@ def main() -> None:
     if options.command == "worker":
         _worker()
         return
+    if options.command == "check":  # it reports mistakes of the settings, which would stop any other command here
+        sys.exit(check.run())
     try:
         settings = load_settings(
             **{name: getattr(options, name, None) for name in ("gateway_port", "admin_port", "data_dir", "workers")}
         )
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         sys.exit(options.run(settings, options))
-    except (SettingsError, TariffError) as error:
+    except (SettingsError, TariffError, UsageError) as error:
         _fail(error, USAGE_EXIT)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -79,8 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database to the current schema; safe to repeat")
     migrate.set_defaults(run=_migrate)
 
-    check = commands.add_parser("check", help="check settings and tariffs; touches nothing")
-    check.set_defaults(run=_check)
+    check.add(commands)
 
     reconcile = commands.add_parser(
         "reconcile",
@@ -89,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconcile.add_argument("--data-dir", type=Path, help="folder of the embedded stores (.farebox)")
     reconcile.set_defaults(run=_reconcile)
+
+    explain.add(commands).set_defaults(run=lambda settings, options: _run(explain.run(settings, options)))
+    quote.add(commands).set_defaults(run=lambda settings, options: _run(quote.run(settings, options)))
 
     commands.add_parser("worker")  # what the parent process starts; takes its settings from a pipe
     return parser
@@ -123,15 +129,6 @@ def _migrate(settings: Settings, _: argparse.Namespace) -> int:
         print("\n".join(f"applied {name}" for name in applied) or "the schema is current")  # noqa: T201
 
     return _run(run())
-
-
-def _check(settings: Settings, _: argparse.Namespace) -> int:
-    for tariff in load_folder(settings.tariffs_dir or asset("config/tariffs")):
-        print(f"tariff {tariff.name}: from {tariff.effective_from}")  # noqa: T201
-        for currency, cards in sorted(tariff.cards.items()):
-            print(f"  {currency} cards of {', '.join(str(card.valid_from) for card in cards)}")  # noqa: T201
-    print("settings and tariffs are fine")  # noqa: T201
-    return 0
 
 
 def _reconcile(settings: Settings, _: argparse.Namespace) -> int:

@@ -9,17 +9,20 @@ import aiohttp
 import asyncpg
 from aiohttp import web
 
+from farebox import metrics
 from farebox.admin import admin_app
 from farebox.config import Settings
 from farebox.gate import Gate, open_gate
 from farebox.ledger import LedgerUnavailableError
 from farebox.server import Gateway
 from farebox.sweep import Sweep
+from farebox.tariff_files import TariffError
 from farebox.wallet import WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
 CLOCK_INTERVAL_S = 10  # between two looks at the database's clock: steady clocks drift by microseconds in that time
+TARIFFS_INTERVAL_S = 10  # between two looks at the tariff files: a card for tomorrow is not in a hurry
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
@@ -35,9 +38,11 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
     """Serve both ports until `stop`, then finish what is in flight. A sandbox serves the test clock as well."""
     async with open_gate(settings) as gate, AsyncExitStack() as stack:
         sweep = Sweep(gate)
+        metrics.TARIFF_ERRORS.set(0)  # no gate opens with wrong ones
         for loop in (
             _follow_changes(gate),
             _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
+            _repeat(TARIFFS_INTERVAL_S, lambda: asyncio.to_thread(reload_tariffs, gate), "the tariffs were not read"),
             _repeat(settings.sweep_interval_s, sweep.run, "the sweep failed"),
             _repeat(settings.template_sync_interval_s, gate.templates.sync, "the templates were not read"),
         ):
@@ -55,6 +60,18 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
         ready()
         await stop.wait()
         log.info("stopping: finishing what is in flight")
+
+
+def reload_tariffs(gate: Gate) -> None:
+    """Take over tariff files that have changed. Wrong ones are reported, and those loaded before stay in force."""
+    try:
+        if gate.tariffs.reload():
+            log.info("tariffs read again: %s", ", ".join(gate.tariffs.names))
+            metrics.TARIFF_ERRORS.set(0)
+    except TariffError as error:
+        metrics.TARIFF_ERRORS.set(len(error.mistakes))
+        for mistake in error.mistakes:
+            log.error("tariffs not read again, the ones before stay in force: %s", mistake)  # noqa: TRY400  no stack
 
 
 async def _clock_moved(gate: Gate, sweep: Sweep) -> None:

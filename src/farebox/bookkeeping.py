@@ -116,6 +116,7 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                     status.wamid or None,
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),
+                    drift=said.drift.record() if said.drift else None,
                     pool=_pool(gate, number, status),
                 )
                 for status, hold, said in decided
@@ -138,6 +139,9 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
             count_spend(number.currency, hold.category, end.billed_micros)
         if end.late and end.billed_micros:
             metrics.LATE_CHARGES.inc()
+        if said.unknown:
+            metrics.UNKNOWN_PRICING.inc()
+            log.warning("hold %s: WhatsApp priced it in words not known here: %s", hold.hold_id, status.pricing)
         if said.drift is not None:
             metrics.DRIFT.labels(hold.category).inc()
             log.info("drift on hold %s: %s", hold.hold_id, said.drift)

@@ -16,7 +16,12 @@ PREFIX = "FAREBOX_"
 
 
 class SettingsError(ValueError):
-    """A setting is wrong; the text names it and says what it should be."""
+    """Settings are wrong; each mistake names one and says what it should be."""
+
+    def __init__(self, *mistakes: str) -> None:
+        more = len(mistakes) - 1
+        super().__init__(mistakes[0] + (f" ({more} more; farebox check lists them all)" if more else ""))
+        self.mistakes = mistakes
 
 
 class Settings(BaseSettings):
@@ -102,11 +107,22 @@ def load_settings(**command_line: Any) -> Settings:
     try:
         return Settings(**(_secret_files() | given))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "_".join(map(str, first["loc"])).upper()
-        raise SettingsError(f"{name}: {first['msg']}") from error
+        raise SettingsError(
+            *(f"{_source(str(each['loc'][0]), config, given)}: {each['msg']}" for each in error.errors())
+        ) from error
     except ValueError as error:  # of the TOML file
         raise SettingsError(f"{config or 'config/farebox.toml'}: {error}") from error
+
+
+def _source(name: str, config: str | None, given: dict[str, Any]) -> str:
+    """Return where a setting that is wrong was set: its variable, and the file and line where that is what sets it."""
+    variable = f"{PREFIX}{name}".upper()
+    if name in given or variable in {known.upper() for known in os.environ}:
+        return variable
+    file = Path(config or asset("config/farebox.toml"))
+    lines = enumerate(file.read_text().splitlines(), 1)
+    line = next((number for number, text in lines if text.partition("=")[0].strip() == name), None)
+    return variable if line is None else f"{file}:{line}: {variable}"
 
 
 def _secret_files() -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from farebox.access import Request
 from farebox.core.reply import Dialect
-from farebox.core.webhook import SIGNATURE_HEADER, Part, TemplateChange, parts_of, signature_ok
+from farebox.core.signature import SIGNATURE_HEADER, signature_ok
+from farebox.core.webhook import Part, TemplateChange, parts_of
 from farebox.directory import Number
 from farebox.gate import Gate
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from farebox import metrics
+from farebox.asks import Ask, Decision, Mode, Part, Taken
 from farebox.batch import OverloadedError
 from farebox.clock import Clock
 from farebox.conversations import Conversations
@@ -32,7 +33,7 @@ from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
 from farebox.rows import End, Ended, NewHold, Resolution
 from farebox.tariffs import Tariffs
-from farebox.wallet import UNIT_BACK, Ask, Decision, Part, Taken, Wallet, WalletUnavailableError
+from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Funds:
                     ),
                     block_at_micros=number.block_at_micros,
                     cover=number.funds_rule == "cover",
-                    shadow=number.mode == "shadow",
+                    mode=Mode.SHADOW if number.mode == "shadow" else Mode.ENFORCE,
                     now_ms=now_ms,
                 )
             )
@@ -173,6 +174,7 @@ class Funds:
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
                     pool=r.pool,
+                    drift=r.drift,
                 )
                 for r in asked
             ],
@@ -254,6 +256,9 @@ class Funds:
             opens=None if term.rule.opens == OPENS_FREE_ENTRY_POINT else term.rule.opens,
             rides=UUID(taken.rides) if taken.rides else None,
             overdrawn=decision.overdrawn,
+            rate_micros=term.split.rate_micros,
+            markup_micros=term.split.markup_micros,
+            tax_micros=term.split.tax_micros,
             sent_with=None if hold_id == first else first,
         )
 

@@ -14,7 +14,8 @@ from farebox.access import Request
 from farebox.account_terms import keep_terms
 from farebox.bookkeeping import keep_books, keep_templates
 from farebox.core.reply import CODE_PARAMETER, CODE_TOKEN, CODE_UNAVAILABLE, Dialect, Reply, error_reply
-from farebox.core.webhook import SIGNATURE_HEADER, BadWebhookError, Part, cut_for, load_webhook, sign
+from farebox.core.signature import SIGNATURE_HEADER, sign
+from farebox.core.webhook import BadWebhookError, Part, cut_for, load_webhook
 from farebox.doors import SECRET_HEADER, Door, accounts_of, template_changes
 from farebox.gate import Gate
 from farebox.upstream import end_to_end

@@ -110,6 +110,7 @@ class Ledger:
             [end.conversation_id for end in ends],
             [end.conversation_until_ms for end in ends],
             [end.pool for end in ends],
+            [None if end.drift is None else json.dumps(end.drift) for end in ends],
         )
         return [
             Ended(row["hold_id"], row["number_id"], row["billed_micros"], row["epoch"], row["late"]) for row in rows

@@ -70,6 +70,29 @@ DEARER_TEMPLATES = Counter(
     ("account",),
     registry=REGISTRY,
 )
+UNKNOWN_MARKETS = Counter(
+    "farebox_unknown_markets_total",
+    'Sends priced as "Other" because no market names the recipient\'s country (none: it is not known either).',
+    ("country",),
+    registry=REGISTRY,
+)
+UNKNOWN_PRICING = Counter(
+    "farebox_unknown_pricing_total",
+    "Deliveries with a pricing category or type that farebox does not know, or has no rate for.",
+    registry=REGISTRY,
+)
+SHADOW_REFUSALS = Counter(
+    "farebox_shadow_refusals_total",
+    "Sends of numbers in shadow mode that enforcement would have refused, by account.",
+    ("account",),
+    registry=REGISTRY,
+)
+TARIFF_ERRORS = Gauge(
+    "farebox_tariff_errors",
+    "Mistakes in the tariff files as they are now; above 0 the tariffs loaded before stay in force.",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 UNPRICED = Counter(
     "farebox_unpriced_sends_total",
     "Paid sends that no card has a rate for, calls among them; raise an alert.",

@@ -74,6 +74,8 @@ async def send(gate: Gate, call: Call) -> Reply:
         return reply.with_headers(
             ("X-Farebox-Class", "paid"), ("X-Farebox-Available", format_micros(outcome.available_micros))
         )
+    if outcome.overdrawn:
+        metrics.SHADOW_REFUSALS.labels(number.account_id).inc()
     reply = await _forward(gate, call, message, priced, outcome)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
@@ -92,18 +94,18 @@ async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
             category, bid_amount = template.category, template.bid_amount if _takes_bids(call) else None
     tariff = gate.tariffs.at(number, gate.clock.now_ms())
     if not message.group_id:
-        return [
-            Fare(
-                message.user,
-                price(message, template_category=category, tariff=tariff, bid_amount=bid_amount),
-                message.user,
-            )
+        priced = price(message, template_category=category, tariff=tariff, bid_amount=bid_amount)
+        fares = [Fare(message.user, priced, message.user)]
+    else:
+        members = await gate.groups.members(number, message.group_id, call.upstream_token)
+        fares = [
+            Fare(user, price(replace(message, user=user), template_category=category, tariff=tariff), message.group_id)
+            for user in members
         ]
-    members = await gate.groups.members(number, message.group_id, call.upstream_token)
-    return [
-        Fare(user, price(replace(message, user=user), template_category=category, tariff=tariff), message.group_id)
-        for user in members
-    ]
+    for priced in (fare.priced for fare in fares):
+        if priced.unknown_market:
+            metrics.UNKNOWN_MARKETS.labels(priced.country or "none").inc()
+    return fares
 
 
 def _takes_bids(call: Call) -> bool:
@@ -143,11 +145,13 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
         )
         reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
     metrics.SENDS.labels(reserved.message_class, priced.offer.category, outcome).inc()
+    shadow = (("X-Farebox-Shadow", "would-refuse"),) if reserved.overdrawn else ()
     return reply.with_headers(
         ("X-Farebox-Hold", hold_id),
         ("X-Farebox-Fare", format_micros(reserved.fare_micros)),
         ("X-Farebox-Class", reserved.message_class.value),
         ("X-Farebox-Available", format_micros(reserved.available_micros)),
+        *shadow,
     )
 
 

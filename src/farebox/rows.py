@@ -34,6 +34,9 @@ class NewHold:
     opens: str | None
     rides: UUID | None
     overdrawn: bool
+    rate_micros: int
+    markup_micros: int
+    tax_micros: int
     sent_with: UUID | None  # of a group: the hold that speaks for the send
 
 
@@ -75,6 +78,7 @@ class End:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
+    drift: dict[str, Any] | None = None
     pool: str | None = None  # the pool that the delivery used a unit of
 
 
@@ -110,6 +114,7 @@ class Resolution:
     conversation_id: str | None = None
     conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
     pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
+    drift: dict[str, Any] | None = None  # where WhatsApp's view differs from ours (core/drift.py)
 
 
 def known_hold(row: asyncpg.Record) -> KnownHold:

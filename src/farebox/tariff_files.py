@@ -4,30 +4,33 @@ A regime names its cards by their first word; every file `rates/<word>_<currency
 date on. So a new rate card is dropped into the folder, with a future date if need be.
 """
 
-import csv
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from farebox.card_files import CATEGORIES, read_cards, read_markets
 from farebox.core.market import MarketRow, Markets
-from farebox.core.money import AmountError, parse_micros
-from farebox.core.tariff import HOUR_MS, Card, Class, Rate, Tariff, TermRule, Tier, When
+from farebox.core.tariff import HOUR_MS, Card, Class, Tariff, TermRule, When
 
 AUTO = "auto"  # a number's regime: the one in force on the day, in the number's time zone
-CATEGORIES = ("marketing", "utility", "authentication", "authentication_international", "service")
 KINDS = frozenset({"reaction", "direct_utility", "direct_authentication", "call", *CATEGORIES})
-_CARD_NAME = re.compile(r"([a-z]+)_([a-z]{3})_(\d{4}-\d{2}-\d{2})")
 
 
 Cuts = tuple[tuple[date, Markets], ...]
 
 
 class TariffError(ValueError):
-    """A tariff file is wrong. The text names the file, the line where there is one, and what to do."""
+    """Tariff files are wrong. Each mistake names the file, the line where there is one, and what to do."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        more = len(mistakes) - 1
+        suffix = f" ({more} more; farebox check lists them all)" if more else ""
+        super().__init__(mistakes[0] + suffix)
+        self.mistakes = tuple(mistakes)
 
 
 class _Model(BaseModel):
@@ -95,12 +98,18 @@ class _Regime(_Model):
 
 
 def load_folder(folder: Path) -> list[Tariff]:
-    """Load and check every tariff of a folder; raises TariffError with the file and line of the first mistake."""
-    rows = list(_market_rows(folder / "markets.csv"))
+    """Load and check every tariff of a folder; raises TariffError with all mistakes that can be told apart."""
+    mistakes: list[str] = []
+    rows = list(read_markets(folder / "markets.csv", mistakes))
     cuts = _cuts(rows)
-    tariffs = [_load(file, folder, rows, cuts) for file in sorted(folder.glob("*.toml"))]
-    if not tariffs:
-        raise TariffError(f"{folder}: there is no tariff (*.toml) in this folder")
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        mistakes.append(f"{folder}: there is no tariff (*.toml) in this folder")
+    tariffs = [tariff for file in files if (tariff := _load(file, folder, rows, cuts, mistakes)) is not None]
+    mistakes += _same_twice(tariffs)
+    if mistakes:
+        # Several tariffs share a card, whose mistakes are found once for each.
+        raise TariffError(list(dict.fromkeys(mistakes)))
     return tariffs
 
 
@@ -109,18 +118,35 @@ def _cuts(rows: list[MarketRow]) -> Cuts:
     return tuple((day, Markets(rows, day)) for day in sorted(days, reverse=True))
 
 
-def _load(file: Path, folder: Path, rows: list[MarketRow], cuts: Cuts) -> Tariff:
+def _load(file: Path, folder: Path, rows: list[MarketRow], cuts: Cuts, mistakes: list[str]) -> Tariff | None:
+    """Read a tariff; None where it is so wrong that nothing more can be said."""
+    text = file.read_text()
     try:
-        regime = _Regime.model_validate(tomllib.loads(file.read_text()))
+        regime = _Regime.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise TariffError(f"{file}: not valid TOML: {error}") from error
+        mistakes.append(f"{file}: not valid TOML: {error}")
+        return None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise TariffError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    _check_terms(file, regime)
-    cards = _cards(file, folder, regime.cards)
+        mistakes += [
+            f"{file}{toml_line(text, each['loc'])}: {'.'.join(map(str, each['loc']))}: {each['msg']}"
+            for each in error.errors()
+        ]
+        return None
+    wrong = list(_wrong_terms(file, text, regime))
+    mistakes += wrong
+    before = len(mistakes)
+    cards = read_cards(
+        file,
+        folder,
+        name=regime.cards.name,
+        since=regime.cards.since,
+        without=regime.cards.without,
+        mistakes=mistakes,
+    )
+    if wrong or len(mistakes) > before:  # a rate that can not be read would also be missed
+        return None
     rules = {kind: regime.rules(kind) for kind in KINDS}
-    _check_cards(file, cards, rules, rows)
+    mistakes += _missing_rates(file, cards, rules, rows)
     return Tariff(
         name=regime.name,
         effective_from=regime.effective_from,
@@ -139,141 +165,65 @@ def _load(file: Path, folder: Path, rows: list[MarketRow], cuts: Cuts) -> Tariff
     )
 
 
-def _check_terms(file: Path, regime: _Regime) -> None:
+def _same_twice(tariffs: list[Tariff]) -> Iterator[str]:
+    """Find tariffs that could not be told apart: of two with one name or one date, only one would ever be used."""
+    seen: set[object] = set()
+    for tariff in tariffs:
+        for value, what in ((tariff.name, "name"), (tariff.effective_from, "effective_from")):
+            if value in seen:
+                yield f"two tariffs have the {what} {value}; each needs one of its own"
+            seen.add(value)
+
+
+def toml_line(text: str, place: Sequence[int | str]) -> str:
+    """Return ":<line>" of a key in a TOML file, "" where it is not found. TOML parsers do not tell lines."""
+    lines, found = text.splitlines(), 0
+    for step in place:
+        if isinstance(step, int):  # an element of a list, one to a line in our files
+            at = [number for number, line in enumerate(lines, 1) if number > found and line.lstrip().startswith("{")]
+            found = at[step] if step < len(at) else found
+            continue
+        key = re.compile(rf"\s*(?:\[{re.escape(step)}\]|{re.escape(step)}\s*=)")
+        found = next((number for number, line in enumerate(lines, 1) if number > found and key.match(line)), found)
+    return f":{found}" if found else ""
+
+
+def _wrong_terms(file: Path, text: str, regime: _Regime) -> Iterator[str]:
     if set(regime.terms) != KINDS:
         wrong = sorted(set(regime.terms) ^ KINDS)
-        raise TariffError(f"{file}: terms must name exactly {', '.join(sorted(KINDS))}; look at {', '.join(wrong)}")
+        yield f"{file}: terms must name exactly {', '.join(sorted(KINDS))}; look at {', '.join(wrong)}"
     for kind, terms in regime.terms.items():
+        place = f"{file}{toml_line(text, ('terms', kind))}: terms.{kind}"
         if isinstance(terms, str):
             if not isinstance(regime.terms.get(terms), list):
-                raise TariffError(f"{file}: terms.{kind} is like {terms}, which has no terms of its own")
+                yield f"{place} is like {terms}, which has no terms of its own"
             continue
         if not terms or terms[-1].when is not When.ALWAYS or terms[-1].within:
-            raise TariffError(f'{file}: terms.{kind} must end with a term that always holds (when = "always")')
-        for term in terms:
-            _check_term(f"{file}: terms.{kind}", term)
+            yield f'{place} must end with a term that always holds (when = "always")'
+        for index, term in enumerate(terms):
+            for mistake in _wrong_term(term):
+                yield f"{file}{toml_line(text, ('terms', kind, index))}: terms.{kind}: {mistake}"
 
 
-def _check_term(place: str, term: _Term) -> None:
+def _wrong_term(term: _Term) -> Iterator[str]:
     for rate in (term.rate, term.or_rate):
         if rate is not None and rate not in CATEGORIES:
-            raise TariffError(f"{place}: rate must be one of {', '.join(CATEGORIES)}")
+            yield f"rate must be one of {', '.join(CATEGORIES)}"
     if (term.message_class is Class.PAID) != (term.rate is not None or term.unpriced):
-        raise TariffError(f"{place}: a paid term needs a rate, and only a paid one has one")
+        yield "a paid term needs a rate, and only a paid one has one"
     if (term.when is When.CONVERSATION) != (term.message_class is None):
-        raise TariffError(f"{place}: every term has a class, but one that rides a conversation is as that is")
+        yield "every term has a class, but one that rides a conversation is as that is"
     if (term.when is When.CONVERSATION) != bool(term.of):
-        raise TariffError(f'{place}: when = "conversation" goes with of = [the conversations that it may ride]')
+        yield 'when = "conversation" goes with of = [the conversations that it may ride]'
 
 
-def _cards(file: Path, folder: Path, named: _Cards) -> dict[str, tuple[Card, ...]]:
-    found: dict[str, list[Card]] = {}
-    for path in sorted((folder / "rates").glob(f"{named.name}_*.csv"), reverse=True):
-        match = _CARD_NAME.fullmatch(path.stem)
-        if match is None:
-            continue  # volume tiers and other tables beside the cards
-        currency, day = match[2].upper(), date.fromisoformat(match[3])
-        if day >= named.since:
-            rates = _rates(path, folder, currency, named.without)
-            tiers = _tiers(path.with_name(f"{path.stem}_volume_tiers.csv"), folder, currency, rates)
-            found.setdefault(currency, []).append(Card(currency, day, rates, tiers))
-    if not found:
-        raise TariffError(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
-    return {currency: tuple(cards) for currency, cards in found.items()}
-
-
-def _check_cards(
+def _missing_rates(
     file: Path, cards: dict[str, tuple[Card, ...]], rules: dict[str, tuple[TermRule, ...]], rows: list[MarketRow]
-) -> None:
+) -> Iterator[str]:
     """Check that whatever a term may ask of a card is there: a message must not be met without a price."""
     asked = sorted({(rule.rate, rule.or_rate or rule.rate) for terms in rules.values() for rule in terms if rule.rate})
     for card in (card for dated in cards.values() for card in dated):
         for market in sorted({row.market for row in rows if row.on(card.valid_from)}):
             for rate, or_rate in asked:
                 if (market, rate) not in card.rates and (market, or_rate) not in card.rates:
-                    raise TariffError(
-                        f"{file}: the card in {card.currency} of {card.valid_from} has no {rate} rate for {market}"
-                    )
-
-
-def _rates(file: Path, folder: Path, currency: str, without: tuple[str, ...]) -> dict[tuple[str, str], Rate]:
-    """Read a rate card. A blank cell is no rate, not a rate of zero."""
-    source = file.relative_to(folder)
-    rates: dict[tuple[str, str], Rate] = {}
-    for line, row in _rows(file, ("market", "currency", *CATEGORIES)):
-        if row["currency"] != currency:
-            raise TariffError(f"{file}:{line}: the currency is {row['currency']}, the file's name says {currency}")
-        for category in CATEGORIES:
-            if not row[category] or category in without:
-                continue
-            try:
-                micros = parse_micros(row[category])
-            except AmountError as error:
-                raise TariffError(f"{file}:{line}: {error}") from error
-            if micros < 0:
-                raise TariffError(f"{file}:{line}: a rate can not be negative")
-            rates[row["market"], category] = Rate(micros, f"{source}:{line}")
-    return rates
-
-
-def _tiers(
-    file: Path, folder: Path, currency: str, rates: dict[tuple[str, str], Rate]
-) -> dict[tuple[str, str], tuple[Tier, ...]]:
-    """Read the volume tiers of a rate card, where there are any. Their rates are Meta's own, rounded by it."""
-    found: dict[tuple[str, str], list[Tier]] = {}
-    if not file.exists():
-        return {}
-    source = file.relative_to(folder)
-    next_lower: dict[tuple[str, str], int | None] = {}  # None: the last tier goes up to MAX
-    for line, row in _rows(file, ("market", "category", "currency", "tier_from", "tier_to", "rate")):
-        place, key = f"{file}:{line}", (row["market"], row["category"])
-        try:
-            lower, rate = int(row["tier_from"]), parse_micros(row["rate"])
-            upper = None if row["tier_to"] == "MAX" else int(row["tier_to"])
-        except ValueError as error:
-            raise TariffError(f"{place}: {error}") from error
-        tiers = found.setdefault(key, [])
-        if row["currency"] != currency or key not in rates:
-            raise TariffError(f"{place}: the card beside it has no {key[1]} rate for {key[0]} in {row['currency']}")
-        if lower != next_lower.get(key, 0) or (upper is not None and upper < lower):
-            raise TariffError(f"{place}: a tier must begin where the one before it ended, the first one at 0")
-        if not 0 <= rate <= (tiers[-1].rate.micros if tiers else rate):
-            raise TariffError(f"{place}: a higher tier can not be dearer")
-        if not tiers and rate != rates[key].micros:
-            raise TariffError(f"{place}: the first tier's rate must be the card's list rate")
-        tiers.append(Tier(lower, Rate(rate, f"{source}:{line}")))
-        next_lower[key] = None if upper is None else upper + 1
-    for (market, category), missing in next_lower.items():
-        if missing is not None:
-            raise TariffError(f"{file}: the last tier of {market}, {category} must go up to MAX")
-    return {key: tuple(tiers) for key, tiers in found.items()}
-
-
-def _market_rows(file: Path) -> Iterator[MarketRow]:
-    for line, row in _rows(file, ("market", "iso", "calling_prefixes", "valid_from", "valid_to")):
-        prefixes = tuple(row["calling_prefixes"].split())
-        if not all(prefix.isdigit() for prefix in prefixes):
-            raise TariffError(f"{file}:{line}: calling_prefixes must be digits, separated by spaces")
-        try:
-            valid_from = date.fromisoformat(row["valid_from"])
-            valid_to = date.fromisoformat(row["valid_to"]) if row["valid_to"] else None
-        except ValueError as error:
-            raise TariffError(f"{file}:{line}: {error}") from error
-        yield MarketRow(row["market"], row["iso"], prefixes, valid_from, valid_to)
-
-
-def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield a CSV file's rows with their line numbers; lines that start with # are comments."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError as error:
-        raise TariffError(f"{file}: {error.strerror}") from error
-    numbered = [(number, text) for number, text in enumerate(lines, 1) if text and not text.startswith("#")]
-    reader = csv.DictReader(text for _, text in numbered)
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise TariffError(f"{file}: the column {', '.join(sorted(missing))} is missing")
-    for (number, _), row in zip(numbered[1:], reader, strict=True):
-        if None in row or None in row.values():
-            raise TariffError(f"{file}:{number}: the row has not as many cells as the header")
-        yield number, row
+                    yield f"{file}: the card in {card.currency} of {card.valid_from} has no {rate} rate for {market}"

@@ -23,15 +23,16 @@ class Tariffs:
     def reload(self) -> bool:
         """Read the files again if any has changed; tell whether they were read.
 
-        Raises TariffError where one is wrong: the tariffs that were loaded before stay in force.
+        Raises TariffError where one is wrong, once for each change: the tariffs that were loaded before stay in force.
         """
-        seen = sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in self._folder.rglob("*.*"))
+        stats = [(str(file), file.stat()) for file in self._folder.rglob("*.*")]
+        seen = sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
         if seen == self._seen:
             return False
+        self._seen = seen
         tariffs = load_folder(self._folder)
         self._by_date = sorted(tariffs, key=lambda tariff: tariff.effective_from, reverse=True)
         self._by_name = {tariff.name: tariff for tariff in tariffs}
-        self._seen = seen
         return True
 
     def __contains__(self, name: str) -> bool:

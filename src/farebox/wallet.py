@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import redis.exceptions
 from redis.asyncio import Redis
@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from farebox.asks import Ask, Decision, Judgement, Mode, State, Taken, TermSeen
 from farebox.assets import asset
 from farebox.batch import Batcher
 from farebox.core.tariff import Window
@@ -29,56 +30,13 @@ MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numb
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
 UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
+# Of the keys that a quote is asked on, should a crash leave them behind: the same transaction deletes them.
+SCRATCH_MS = 10_000
 SCRIPTS = ("take", "close", "extend", "credit", "open", "converse")
 
 
 class WalletUnavailableError(Exception):
     """The store did not answer in time: nothing may be assumed about what it did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One fare of a send: its hold id, whose windows count (the user, or the whole group), and the offer."""
-
-    hold_id: str
-    user: str
-    offer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One send that wants its fare, and the number's own rules. A group send has a part for each member."""
-
-    number_id: str
-    parts: tuple[Part, ...]
-    block_at_micros: int
-    cover: bool
-    shadow: bool
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Which term a part was taken by. `rides`: the hold that opened the conversation that the message rides."""
-
-    term: int
-    evidence: str
-    paid: bool
-    rides: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the wallet said: whether it took the send, part by part, and what is left.
-
-    `overdrawn`: taken in shadow mode where it would have been refused.
-    """
-
-    taken: bool
-    overdrawn: bool
-    available_micros: int
-    parts: tuple[Taken, ...]
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +81,36 @@ class Wallet:
     async def take(self, ask: Ask) -> Decision | None:
         """Decide about a send and take its fare in one step; None where the wallet is missing and must be rebuilt."""
         return await self._takes.submit(ask)
+
+    async def state(self, number_id: str, user: str) -> State | None:
+        """Return everything that a decision about a user looks at; None where the wallet is missing."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hgetall(_key(number_id, "wallet"))
+        pipeline.hgetall(_key(number_id, f"user:{user}"))
+        wallet, recipient = await _answer(pipeline.execute())
+        return State(wallet, recipient) if wallet else None
+
+    async def judge(self, ask: Ask, state: State) -> Judgement:
+        """Decide about a send of one part in a state, real or supposed. The number's own keys are not touched.
+
+        The same script decides as for a send, on keys that exist for one transaction.
+        """
+        assert ask.mode is Mode.DRY, "a judgement takes nothing"
+        tag = f"{ask.number_id}:quote:{uuid4()}"
+        keys, arguments = _take_arguments([ask], tag)
+        wallet_key, _, user_key = keys
+        pipeline = self._redis.pipeline(transaction=True)
+        for key, fields in ((wallet_key, state.wallet), (user_key, state.recipient)):
+            if fields:
+                copied: dict[Any, Any] = {**fields}
+                pipeline.hset(key, mapping=copied)
+                pipeline.pexpire(key, SCRATCH_MS)
+        pipeline.eval(self._scripts["take"], len(keys), *keys, *arguments)
+        pipeline.delete(wallet_key, user_key)
+        epoch, send = (await _answer(pipeline.execute()))[-2]
+        (*_, terms) = send[2]
+        seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
+        return Judgement(_decision(epoch, send), seen)
 
     async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]]) -> None:
         """Give back what ended holds had set aside, less the billed fare.
@@ -225,14 +213,8 @@ class Wallet:
             if isinstance(answer, RedisError):
                 raise _unavailable(answer) if isinstance(answer, _AWAY) else answer
             epoch, *results = answer
-            for place, (outcome, available, *parts) in zip(places, results, strict=bool(epoch)):
-                decisions[place] = Decision(
-                    taken=outcome != "refused",
-                    overdrawn=outcome == "overdrawn",
-                    available_micros=int(available),
-                    parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides in parts),
-                    epoch=int(epoch),
-                )
+            for place, result in zip(places, results, strict=bool(epoch)):
+                decisions[place] = _decision(epoch, result)
         return decisions
 
     async def _call(self, script: str, keys: list[str], arguments: list[str]) -> Any:
@@ -246,11 +228,22 @@ def _key(number_id: str, name: str) -> str:
     return f"farebox:{{{number_id}}}:{name}"
 
 
+def _decision(epoch: str, send: list[Any]) -> Decision:
+    outcome, available, *parts = send
+    return Decision(
+        taken=outcome != "refused",
+        overdrawn=outcome == "overdrawn",
+        available_micros=int(available),
+        parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
+        epoch=int(epoch),
+    )
+
+
 def _group(asks: list[Ask]) -> list[list[int]]:
     """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
-    by_number: dict[tuple[str, int, bool, bool], list[int]] = {}
+    by_number: dict[tuple[str, int, bool, str], list[int]] = {}
     for place, ask in enumerate(asks):
-        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover, ask.shadow), []).append(place)
+        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover, ask.mode), []).append(place)
     return [
         places[start : start + MAX_SENDS_PER_CALL]
         for places in by_number.values()
@@ -258,20 +251,22 @@ def _group(asks: list[Ask]) -> list[list[int]]:
     ]
 
 
-def _take_arguments(asks: list[Ask]) -> tuple[list[str], list[str]]:
+def _take_arguments(asks: list[Ask], tag: str | None = None) -> tuple[list[str], list[str]]:
+    """Return keys and arguments of take.lua; `tag` names other keys than the number's own."""
     first = asks[0]
-    keys = [_key(first.number_id, "wallet"), _key(first.number_id, "holds")]
+    tag = tag or first.number_id
+    keys = [_key(tag, "wallet"), _key(tag, "holds")]
     arguments = [
         str(first.now_ms),
         str(first.block_at_micros),
         "cover" if first.cover else "",
-        "shadow" if first.shadow else "",
+        first.mode,
         str(KEEP_WINDOWS_MS),
     ]
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:
-            keys.append(_key(ask.number_id, f"user:{part.user}"))
+            keys.append(_key(tag, f"user:{part.user}"))
             arguments += [part.hold_id, part.offer]
     return keys, arguments
 

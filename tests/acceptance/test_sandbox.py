@@ -135,4 +135,26 @@ def test_help_teaches() -> None:
 def test_check_prints_the_tariffs() -> None:
     code, output = asyncio.run(run(sys.executable, "-m", "farebox", "check"))
     assert (code, output.splitlines()[-1]) == (0, "settings and tariffs are fine")
-    assert json.dumps(output).count("pmp-2026-10") == 1
+    assert output.count("tariff pmp-2026-10: ") == 1
+
+
+async def test_quote_and_explain_beside_a_running_sandbox(folder: Path, session: aiohttp.ClientSession) -> None:
+    async with sandbox(folder) as box:
+        send, *_ = box.curls()
+        status, answer = await curl(session, send)
+        assert status == 200
+        wamid = answer["messages"][0]["id"]
+        farebox_ = (sys.executable, "-m", "farebox")
+        where = ("--data-dir", str(folder))
+        code, output = await run(*farebox_, "explain", wamid, *where)
+        assert code == 0
+        assert "counts as paid: a marketing template costs the market's marketing rate" in output
+        number = ("106540352242922", "--to", "4915112345678")
+        code, output = await run(*farebox_, "quote", *number, "--template", "summer_sale", "--output", "json", *where)
+        assert code == 0
+        assert (json.loads(output)["fare"], json.loads(output)["would_be"]) == ("0.1365", "accepted")
+        code, output = await run(*farebox_, "quote", *number, "--text", "--pool-used", "1000", *where)
+        assert (code, "0.055 USD, paid" in output) == (0, True)
+        for wrong in (("quote", "1", "--to", "1", "--text"), ("quote", *number), ("explain", "nothing")):
+            code, output = await run(*farebox_, *wrong, *where)
+            assert (code, output.count("Traceback")) == (2, 0), output

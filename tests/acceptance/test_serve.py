@@ -13,7 +13,7 @@ import pytest
 from aiohttp.test_utils import RawTestServer, TestServer
 
 from acceptance.process import Farebox, farebox
-from farebox.core.webhook import sign
+from farebox.core.signature import sign
 from farebox.embedded import EmbeddedStores
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
 from harness import ADMIN_TOKEN, APP_SECRET, NUMBER, UPSTREAM_TOKEN, WABA, App, reaction, template

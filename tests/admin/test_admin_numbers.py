@@ -33,7 +33,8 @@ async def test_an_account_is_created_replaced_changed(api: Api) -> None:
     full = {"name": "Ácme ﷽", "currency": "EUR", "country": "DE", "tax_id": "DE123"}
     made = await api.ok("PUT", ACCOUNT, full, status=201)
     assert made.pop("created_at").endswith("Z")
-    assert made == {"account_id": "acme", **full}
+    terms = {"markup_percent": "0", "markup_fixed": "0.00", "tax_percent": "0"}
+    assert made == {"account_id": "acme", **full, **terms}
     changed = await api.ok("PATCH", ACCOUNT, {"tax_id": None, "name": "Acme"})
     assert {name: changed[name] for name in full} == full | {"tax_id": None, "name": "Acme"}
     assert await api.ok("PATCH", ACCOUNT, {}) == changed
@@ -158,9 +159,8 @@ async def test_changes_of_different_fields_at_once_do_not_undo_each_other(api: A
 BAD_FIELDS = [
     ("account_id", "nobody", "account_id: there is no account nobody; create it with PUT /v1/accounts/nobody."),
     ("account_id", None, "account_id: must be a string."),
-    ("mode", "shadow", "mode: shadow is not available yet; use enforce or off."),
-    ("mode", "on", "mode: must be 'enforce' or 'off'."),
-    ("mode", None, "mode: must be 'enforce' or 'off'."),
+    ("mode", "on", "mode: must be 'enforce', 'shadow' or 'off'."),
+    ("mode", None, "mode: must be 'enforce', 'shadow' or 'off'."),
     ("dialect", "cloudy", "dialect: must be 'cloud', '360dialog' or 'on_premise'."),
     ("funds_rule", "below", "funds_rule: must be 'above_zero' or 'cover'."),
     (

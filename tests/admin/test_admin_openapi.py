@@ -79,7 +79,21 @@ def test_an_operation_is_complete(described: Any, route: Any) -> None:
 
 
 def test_money_is_a_string_everywhere(described: Any) -> None:
-    money = {"amount", "available", "held", "pending", "fare", "billed", "block_at", "low_balance_at"}
+    money = {
+        "amount",
+        "available",
+        "held",
+        "pending",
+        "fare",
+        "billed",
+        "rate",
+        "markup",
+        "tax",
+        "spend",
+        "markup_fixed",
+        "block_at",
+        "low_balance_at",
+    }
     seen = set()
     for schema in described["components"]["schemas"].values():
         for name, field in schema.get("properties", {}).items():

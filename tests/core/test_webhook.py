@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from farebox.core.webhook import BadWebhookError, Part, cut_for, load_webhook, parts_of, sign, signature_ok
+from farebox.core.signature import sign, signature_ok
+from farebox.core.webhook import BadWebhookError, Part, cut_for, load_webhook, parts_of
 
 
 def change(number_id: str | None, **value: Any) -> dict[str, Any]:

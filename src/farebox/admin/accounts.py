@@ -3,9 +3,20 @@
 from datetime import datetime
 
 import asyncpg
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-from farebox.admin.fields import AccountId, Country, Currency, Label, Name
+from farebox.admin.fields import (
+    AccountId,
+    Amount,
+    Country,
+    Currency,
+    FixedMarkup,
+    Label,
+    MarkupPercent,
+    Name,
+    Percent,
+    TaxPercent,
+)
 from farebox.admin.models import Given, Nothing, Taken, without_defaults
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
@@ -19,6 +30,21 @@ class AccountPut(Taken):
     currency: Currency
     country: Country | None = None
     tax_id: Label | None = None
+    markup_percent: MarkupPercent = Field(
+        0,
+        description="Added to Meta's rate, in percent; the sum is rounded half up to a millionth of the currency.",
+        json_schema_extra={"default": "0"},
+    )
+    markup_fixed: FixedMarkup = Field(
+        0,
+        description="Added to each paid message after that, in the currency of its number.",
+        json_schema_extra={"default": "0.00"},
+    )
+    tax_percent: TaxPercent = Field(
+        0,
+        description="Added to the whole, in percent, rounded half up to a millionth. What is free at Meta stays free.",
+        json_schema_extra={"default": "0"},
+    )
 
 
 class AccountPatch(AccountPut):
@@ -38,6 +64,9 @@ class Account(Given):
     currency: str
     country: str | None
     tax_id: str | None
+    markup_percent: Percent
+    markup_fixed: Amount
+    tax_percent: Percent
     created_at: datetime
 
 
@@ -77,10 +106,15 @@ async def _write(gate: Gate, account_id: str, body: AccountPut, given: set[str])
         body.tax_id,
         gate.clock.now_ms(),
         list(given),
+        body.markup_percent,
+        body.markup_fixed,
+        body.tax_percent,
     )
     assert row is not None, "an upsert returns its row"
+    await gate.directory.load_numbers(gate.ledger)  # they carry the account's price terms
     return row
 
 
 def _shown(row: asyncpg.Record) -> Account:
-    return Account(**{name: row[name] for name in Account.model_fields})
+    terms = {"markup_percent": "markup_ppm", "markup_fixed": "markup_fixed_micros", "tax_percent": "tax_ppm"}
+    return Account(**{name: row[terms.get(name, name)] for name in Account.model_fields})

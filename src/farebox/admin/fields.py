@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from yarl import URL
 
+from farebox.core.markup import format_percent, parse_percent
 from farebox.core.money import AmountError, format_micros, parse_micros
 
 
@@ -50,6 +51,40 @@ Amount = Annotated[
 ]
 AmountFromZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_not_negative)]
 AmountAboveZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_positive)]
+
+
+MAX_MARKUP_PPM = 100_000_000  # a hundredfold: more is a slip of the pen
+MAX_TAX_PPM = 1_000_000
+MAX_FIXED_MICROS = 1_000_000_000
+
+
+def _read_percent(value: object) -> int:
+    if not isinstance(value, str):
+        raise refuse('must be a decimal string like "4.5"; a JSON number may lose digits')
+    try:
+        return parse_percent(value)
+    except ValueError as error:
+        raise refuse(str(error)) from error
+
+
+def _at_most(limit: int, limit_text: str) -> AfterValidator:
+    def check(value: int) -> int:
+        if value > limit:
+            raise refuse(f"must be {limit_text} or less")
+        return value
+
+    return AfterValidator(check)
+
+
+# Parts per million inside, a decimal string outside.
+Percent = Annotated[
+    int,
+    PlainSerializer(format_percent, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}(\.\d{1,4})?$", "examples": ["4.5"]}),
+]
+MarkupPercent = Annotated[Percent, BeforeValidator(_read_percent), _at_most(MAX_MARKUP_PPM, "10000")]
+TaxPercent = Annotated[Percent, BeforeValidator(_read_percent), _at_most(MAX_TAX_PPM, "100")]
+FixedMarkup = Annotated[AmountFromZero, _at_most(MAX_FIXED_MICROS, "1000.00")]
 
 
 @dataclass(frozen=True)
@@ -121,17 +156,11 @@ def _application(text: str) -> str:
     return text
 
 
-def _mode(value: object) -> object:
-    if value == "shadow":
-        raise refuse("shadow is not available yet; use enforce or off")
-    return value
-
-
 Zone = Annotated[
     str, Shape(r"[A-Za-z0-9_+/-]{1,64}", 'must be a time zone like "Europe/Berlin"'), AfterValidator(_zone)
 ]
 ApplicationUrl = Annotated[
     str, Field(max_length=2048), Shape(r"[\x21-\x7e]+", "must be a URL, percent-encoded"), AfterValidator(_application)
 ]
-Mode = Annotated[Literal["enforce", "off"], BeforeValidator(_mode)]
+Mode = Literal["enforce", "shadow", "off"]
 FundsRule = Literal["above_zero", "cover"]

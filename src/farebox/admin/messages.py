@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from pydantic import Field
 
 from farebox.admin.fields import Amount, NumberId
 from farebox.admin.models import Given
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Get
+from farebox.admin.shown import Drift, Evidence, shown_drift, shown_evidence
+from farebox.ledger import Ledger
 
 
 class DecidingWebhook(Given):
@@ -23,24 +26,44 @@ class DecidingWebhook(Given):
     error_code: int | None
 
 
+class Conversation(Given):
+    """The conversation that a message belongs to, where conversations are charged."""
+
+    opens: str | None = Field(description="The category of the conversation that this message opens.")
+    rides: UUID | None = Field(description="The hold of the message that opened the conversation.")
+    until: datetime | None = Field(description="Open until then; null: its first message has not arrived.")
+
+
+class FareParts(Given):
+    """What a fare is made of."""
+
+    rate: Amount = Field(description="Meta's own rate.")
+    markup: Amount = Field(description="What the account adds.")
+    tax: Amount
+
+
 class Message(Given):
     """A message's fare and everything that explains it."""
 
     hold_id: UUID
     wamid: str | None
     phone_number_id: NumberId
+    timezone: str = Field(description="Of the number: months and tariffs turn there.")
     state: str
     message_class: str = Field(alias="class")
     category: str
     market: str
     regime: str
     fare: Amount
+    fare_parts: FareParts | None = Field(description="null: recorded by an older version.")
     billed: Amount | None = Field(description="What was charged; null while its fate is open.")
     currency: str
     why: str = Field(description="The rule that set the fare.")
     rate_source: str = Field(description="File and line of the rate card; empty for a free message.")
     evidence: str = Field(description="What the rule rests on: a window's end, a pool's count.")
+    evidence_parts: Evidence
     pool: str | None
+    conversation: Conversation | None = Field(description="null: the message belongs to none.")
     recipient: str = Field(description="All but the last four characters are masked.")
     template: str | None
     note: str | None
@@ -50,7 +73,9 @@ class Message(Given):
     ended_at: datetime | None
     ended_by: str | None
     late: bool = Field(description="Charged after the hold had ended otherwise.")
+    overdrawn: bool = Field(description="Sent in shadow mode where enforcement would have refused it.")
     webhook: DecidingWebhook | None
+    drift: Drift | None = Field(description="Where WhatsApp saw it otherwise than we did.")
 
 
 SHOWN_CHARACTERS = 4  # of a recipient: enough to recognise a case, too few to call
@@ -59,40 +84,48 @@ SHOWN_CHARACTERS = 4  # of a recipient: enough to recognise a case, too few to c
 async def explain(ask: Get) -> Answer:
     """Explain a message, named by its wamid or its hold id."""
     message_id = ask.path["message_id"]
-    row = await ask.gate.ledger.fetch_one("message", _hold_id(message_id), message_id)
-    if row is None:
+    message = await find_message(ask.gate.ledger, message_id)
+    if message is None:
         raise ProblemError(
             404, f"No message is known as {message_id}; give its wamid or the hold id of its X-Farebox-Hold header."
         )
-    return Answer(
-        Message(
-            hold_id=row["hold_id"],
-            wamid=row["wamid"],
-            phone_number_id=row["number_id"],
-            state=row["state"],
-            message_class=row["class"],
-            category=row["category"],
-            market=row["market"],
-            regime=row["regime"],
-            fare=row["fare_micros"],
-            billed=row["billed_micros"],
-            currency=row["currency"],
-            why=row["why"],
-            rate_source=row["rate_source"],
-            evidence=row["state_evidence"],
-            pool=row["pool"],
-            recipient=_masked(row["recipient"]),
-            template=row["template"],
-            note=row["note"],
-            created_at=row["created_at"],
-            expires_at=row["expires_at"],
-            delivered_at=row["delivered_at"],
-            ended_at=row["ended_at"],
-            ended_by=row["ended_by"],
-            late=row["late"],
-            webhook=_webhook(row["webhook"]),
-        )
+    return Answer(message)
+
+
+async def find_message(ledger: Ledger, message_id: str) -> Message | None:
+    """Return a message by its wamid or hold id, with everything that explains its fare."""
+    row = await ledger.fetch_one("message", _hold_id(message_id), message_id)
+    if row is None:
+        return None
+    same = ("hold_id", "wamid", "timezone", "state", "category", "market", "regime", "currency", "why", "rate_source",
+            "pool", "template", "note", "created_at", "expires_at", "delivered_at", "ended_at", "ended_by", "late",
+            "overdrawn")  # fmt: skip
+    return Message(
+        **{name: row[name] for name in same},
+        phone_number_id=row["number_id"],
+        message_class=row["class"],
+        fare=row["fare_micros"],
+        fare_parts=_parts(row),
+        billed=row["billed_micros"],
+        evidence=row["state_evidence"],
+        evidence_parts=shown_evidence(row["state_evidence"]),
+        conversation=_conversation(row),
+        recipient=_masked(row["recipient"]),
+        webhook=_webhook(row["webhook"]),
+        drift=shown_drift(row["drift"], our_rate_source=row["rate_source"]) if row["drift"] else None,
     )
+
+
+def _parts(row: asyncpg.Record) -> FareParts | None:
+    if row["rate_micros"] is None:
+        return None
+    return FareParts(rate=row["rate_micros"], markup=row["markup_micros"], tax=row["tax_micros"])
+
+
+def _conversation(row: asyncpg.Record) -> Conversation | None:
+    if row["opens"] is None and row["rides"] is None:
+        return None
+    return Conversation(opens=row["opens"], rides=row["rides"], until=row["conversation_until"])
 
 
 def _hold_id(text: str) -> UUID | None:

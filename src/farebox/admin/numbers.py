@@ -58,7 +58,10 @@ class NumberPut(Taken):
         description="What its webhooks present at /webhooks/360dialog, never shown; null: none are taken there.",
     )
     app_url: ApplicationUrl | None = Field(None, description="Where webhooks are relayed to.")
-    mode: Mode = Field("enforce", description="off: sends pass without being metered.")
+    mode: Mode = Field(
+        "enforce",
+        description="shadow: everything is metered, nothing is refused; off: sends pass without being metered.",
+    )
     funds_rule: FundsRule = Field(
         "above_zero", description="above_zero: the balance must be above block_at; cover: it must hold the whole fare."
     )

@@ -1,6 +1,20 @@
 """The table of routes. From a row come the server's route, the checks of a request and its place in /openapi.json."""
 
-from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, templates, topups
+from farebox.admin import (
+    accounts,
+    clock,
+    drifts,
+    entries,
+    health,
+    keys,
+    messages,
+    numbers,
+    quotes,
+    shadows,
+    spans,
+    templates,
+    topups,
+)
 from farebox.admin.models import Nothing
 from farebox.admin.routing import TEXT, Route, get, write
 
@@ -114,6 +128,30 @@ ROUTES: tuple[Route, ...] = (
         templates.history,
         query=templates.ChangesQuery,
         answers={200: templates.Changes},
+    ),
+    get(
+        "/v1/drift",
+        "List deliveries that WhatsApp priced otherwise than we did",
+        drifts.index,
+        query=drifts.DriftsQuery,
+        answers={200: drifts.Drifts},
+    ),
+    get(
+        f"{NUMBER}/shadow",
+        "Report what enforcement would have refused",
+        shadows.report,
+        query=spans.SpanQuery,
+        answers={200: shadows.ShadowReport},
+        problems=(404,),
+    ),
+    write(
+        "POST",
+        "/v1/quotes",
+        "Say what a message would cost; nothing is sent or taken",
+        quotes.post,
+        body=quotes.QuotePost,
+        answers={200: quotes.Quote},
+        problems=(404,),
     ),
     # Keys.
     get("/v1/keys", "List the applications' keys", keys.index, query=keys.KeysQuery, answers={200: keys.Keys}),

@@ -5,10 +5,12 @@ from typing import Protocol
 
 from farebox.core.account import AUTHENTICATION, INTERNATIONAL
 from farebox.core.bid import Bid, cost_micros
+from farebox.core.drift import Drift, View, compare
 from farebox.core.hold import AUTHENTICATION_TTL_MS, CALL_TTL_MS, TTL_MS, Event
 from farebox.core.in_force import InForce
 from farebox.core.message import Kind, Message
-from farebox.core.tariff import Offer, UnpricedError
+from farebox.core.recipient import country_of
+from farebox.core.tariff import Class, Offer, UnpricedError
 from farebox.core.webhook import Pricing, Status
 
 MARKETING = "marketing"
@@ -25,6 +27,8 @@ class Priced:
     offer: Offer
     ttl_ms: int
     note: str | None
+    country: str  # of the recipient, ISO 3166
+    unknown_market: bool  # no row of the markets names the recipient's country
 
 
 def price(message: Message, *, template_category: str | None, tariff: InForce, bid_amount: int | None = None) -> Priced:
@@ -34,7 +38,8 @@ def price(message: Message, *, template_category: str | None, tariff: InForce, b
     card's rate, because the price itself is known with the delivery. A template whose category is not known is reserved
     at the dearest category of its market: the webhook corrects. Raises UnpricedError where the tariff has no rate.
     """
-    market = tariff.market_of(message.user)
+    country = country_of(message.user)
+    market = tariff.market_of_country(country)
     note = cap = None
     match message.kind:
         case Kind.TEMPLATE if template_category == AUTHENTICATION:
@@ -58,7 +63,13 @@ def price(message: Message, *, template_category: str | None, tariff: InForce, b
         ttl_ms = AUTHENTICATION_TTL_MS
     if offer.unpriced:
         note = "no card has a rate for this: it is paid, and charged nothing here"
-    return Priced(offer, ttl_ms, "; ".join(filter(None, (note, tariff.note))) or None)
+    return Priced(
+        offer,
+        ttl_ms,
+        "; ".join(filter(None, (note, tariff.note))) or None,
+        country=country,
+        unknown_market=not tariff.markets.names(country),
+    )
 
 
 class HoldFacts(Protocol):
@@ -80,6 +91,10 @@ class HoldFacts(Protocol):
     def bid(self) -> bool:
         """Whether what was set aside is a maximum price."""
 
+    @property
+    def message_class(self) -> str:
+        """Whether it counts as paid."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -87,7 +102,7 @@ class Verdict:
 
     event: Event | None
     billed_micros: int
-    drift: str | None = None  # where WhatsApp's view differs from ours, both in one line
+    drift: Drift | None = None  # where WhatsApp's view differs from ours
     unknown: bool = False  # the webhook used a category or type that no rule here knows
     priced_by: str | None = None  # what set the price, where it is not the card's list rate
     conversation: str | None = None  # the category of the conversation that the delivery belongs to
@@ -107,26 +122,36 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdi
         return Verdict(None, 0)
     category = card_category(status.pricing.category)
     conversation = (category or hold.category) if status.conversation_id else None
-    if status.pricing.free:
-        seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
-        return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
     market = tariff.market_of(status.users[0]) if status.users and tariff is not None else hold.market
-    charge = _charge(status.pricing, hold, category or hold.category, market, tariff)
-    if charge is None:
+    unknown = not status.pricing.known
+    if status.pricing.free:
+        charge = _Charge(0, 0)
+    else:
+        known = _charge(status.pricing, hold, category or hold.category, market, tariff)
         # No card, or a category or market that Meta added since: what was reserved is the best price we have.
-        unpriced = f"no rate for {status.pricing.category} in {market}"
-        return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
-    drift = charge.flaw
-    if drift is None and (category, market, charge.forecast_micros) != (hold.category, hold.market, hold.fare_micros):
-        drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
-    return Verdict(
-        Event.DELIVER,
-        charge.micros,
-        drift,
-        unknown=not status.pricing.known,
-        priced_by=charge.priced_by,
-        conversation=conversation,
+        charge, unknown = (known, unknown) if known else (_Charge(hold.fare_micros, hold.fare_micros), True)
+    seen_as = Class.FREE if status.pricing.free else Class.PAID
+    drift = compare(
+        View(hold.category, hold.market, hold.message_class, hold.fare_micros),
+        View(category, market, seen_as, charge.micros, charge.rate_source, status.pricing.type),
+        same_category=_same_category(hold.category, category, status.pricing, tariff),
+        # A price that could not be known before (a volume tier, the cost of a bid) is no difference of views.
+        price_counts=charge.forecast_micros != hold.fare_micros
+        and (conversation is None or hold.fare_micros > 0 or hold.message_class == Class.FREE),
+        flaw=charge.flaw,
     )
+    return Verdict(
+        Event.DELIVER, charge.micros, drift, unknown=unknown, priced_by=charge.priced_by, conversation=conversation
+    )
+
+
+def _same_category(ours: str, theirs: str, pricing: Pricing, tariff: InForce | None) -> bool:
+    """Tell whether a webhook's category is ours. In a free entry point window none is told apart."""
+    if not theirs or pricing.free_entry_point:
+        return True
+    if ours == theirs or (ours, theirs) == ("reaction", "service"):
+        return True
+    return tariff is not None and tariff.tariff.same_category(ours, theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +160,7 @@ class _Charge:
     forecast_micros: int  # what a hold for this category and market should have been
     priced_by: str | None = None
     flaw: str | None = None
+    rate_source: str = ""
 
 
 def _charge(pricing: Pricing, hold: HoldFacts, category: str, market: str, tariff: InForce | None) -> _Charge | None:
@@ -147,9 +173,10 @@ def _charge(pricing: Pricing, hold: HoldFacts, category: str, market: str, tarif
     if tariff is None:
         return None
     try:
-        listed_micros = tariff.charge_micros(market, category)
+        listed = tariff.list_rate(market, category)
     except UnpricedError:
         return None
+    listed_micros = tariff.markup.fare_micros(listed.micros)
     capped_micros = min(listed_micros, hold.fare_micros) if hold.bid else listed_micros
     forecast_micros = hold.fare_micros if hold.bid and category == hold.category else listed_micros
     if category == MARKETING and pricing.cost_amount:
@@ -163,8 +190,13 @@ def _charge(pricing: Pricing, hold: HoldFacts, category: str, market: str, tarif
         return _Charge(hold.fare_micros or listed_micros, forecast_micros, flaw=f"the cost {told} makes no sense")
     tier = None if hold.bid else tariff.tier_rate(market, category)
     if tier is not None:
-        return _Charge(tariff.markup.fare_micros(tier.micros), forecast_micros, f"volume tier: {tier.source}")
-    return _Charge(capped_micros, forecast_micros)
+        return _Charge(
+            tariff.markup.fare_micros(tier.micros),
+            forecast_micros,
+            f"volume tier: {tier.source}",
+            rate_source=tier.source,
+        )
+    return _Charge(capped_micros, forecast_micros, rate_source=listed.source)
 
 
 def card_category(category: str) -> str:

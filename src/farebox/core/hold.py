@@ -77,6 +77,11 @@ def target(event: Event) -> State:
     return state
 
 
+def first_hold_id(at_ms: int) -> uuid.UUID:
+    """Return the id that sorts before all holds of a moment and after all earlier ones."""
+    return uuid.UUID(int=at_ms << 80)
+
+
 def new_hold_id(now_ms: int) -> uuid.UUID:
     """Make a hold id that sorts by time (UUID version 7, RFC 9562), so that inserts stay at one end of the index."""
     value = (now_ms << 80 | int.from_bytes(os.urandom(10), "big")) & ~(0xF << 76) & ~(0x3 << 62)

@@ -37,18 +37,19 @@ class InForce:
         return None
 
     def market_of(self, user: str) -> str:
-        """Return the market of a recipient on the day, but none that the card is too old to know.
-
-        A card that stands in for an older one has the older markets as well: a country moves no sooner for that.
-        """
-        return self._markets.of(user)
+        """Return the market of a recipient."""
+        return self.markets.of(user)
 
     def market_of_country(self, country: str) -> str:
         """Return the market of an ISO country, as `market_of` does."""
-        return self._markets.of_country(country)
+        return self.markets.of_country(country)
 
     @property
-    def _markets(self) -> Markets:
+    def markets(self) -> Markets:
+        """The markets of the day, but none that the card is too old to know.
+
+        A card that stands in for an older one has the older markets as well: a country moves no sooner for that.
+        """
         return self.tariff.markets_on(min(self.day, self.card.valid_from))
 
     def rate(self, market: str, category: str) -> Rate:

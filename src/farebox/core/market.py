@@ -43,4 +43,8 @@ class Markets:
 
     def of(self, user: str) -> str:
         """Return the market of a recipient: digits of a phone number, or a business-scoped user id."""
-        return self._by_country.get(country_of(user), OTHER)
+        return self.of_country(country_of(user))
+
+    def names(self, country: str) -> bool:
+        """Tell whether a row names a country: otherwise it is priced as "Other" for want of a better market."""
+        return country in self._by_country

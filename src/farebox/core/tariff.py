@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from farebox.core.market import Markets
-from farebox.core.markup import Markup
+from farebox.core.markup import NOTHING, Markup, Split
 
 HOUR_MS = 3_600_000
 MAX_OFFERS = 10_000  # kinds x markets x a few currencies, months and mark-ups; a bound, not a tuning knob
@@ -98,9 +98,14 @@ class Term:
     """A condition and what the message costs if it is the first that holds."""
 
     rule: TermRule
-    fare_micros: int
+    split: Split  # the fare: Meta's rate, the account's mark-up, tax
     rate_source: str
     pool: str | None  # what a free unit is taken from, "service:2026-11"
+
+    @property
+    def fare_micros(self) -> int:
+        """What the message costs by this term."""
+        return self.split.fare_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,11 @@ class Tariff:
         opened = {rule.opens for rules in self.rules.values() for rule in rules if rule.opens is not None}
         return frozenset(opened - {OPENS_FREE_ENTRY_POINT})
 
+    def same_category(self, ours: str, theirs: str) -> bool:
+        """Tell whether a webhook's category is ours, or that of a conversation which our messages open or ride."""
+        rules = self.rules.get(ours, ())
+        return theirs == ours or any(theirs == rule.opens or theirs in rule.of for rule in rules)
+
     def card(self, currency: str, day: date) -> Card:
         """Return the card in force on a day: the latest that has begun, else the first; UnpricedError without one."""
         cards = self.cards.get(currency)
@@ -198,8 +208,8 @@ class Tariff:
     def _term(self, rule: TermRule, rate: Rate | None, month: str, markup: Markup) -> Term:
         pool = self.pool(month) if rule.when is When.POOL else None
         if rule.rate is None or rate is None:
-            return Term(rule, 0, "", pool)
-        return Term(rule, markup.fare_micros(rate.micros), rate.source, pool)
+            return Term(rule, NOTHING, "", pool)
+        return Term(rule, markup.split(rate.micros), rate.source, pool)
 
     def _wire(self, term: Term) -> dict[str, Any]:
         """Write a term for take.lua: what it asks, what it costs, what it opens. What is not said is not so."""

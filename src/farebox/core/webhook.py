@@ -7,8 +7,6 @@ whoever receives it must know whose it is.
 Sources: Meta, "Webhooks: messages, statuses, message_template_status_update, template_category_update".
 """
 
-import hashlib
-import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +18,23 @@ from farebox.core.recipient import USER_ID
 
 # "" is conversation-based pricing, which has no type.
 KNOWN_TYPES = frozenset({"", "regular", "free_customer_service", "free_entry_point", "free_group_customer_service"})
-SIGNATURE_HEADER = "X-Hub-Signature-256"
+# The last two are conversation-based pricing before 2023-06.
+KNOWN_CATEGORIES = frozenset(
+    (
+        "authentication",
+        "authentication_international",
+        "marketing",
+        "marketing_lite",
+        "service",
+        "utility",
+        "referral_conversion",
+        "group_marketing",
+        "group_service",
+        "group_utility",
+        "user_initiated",
+        "business_initiated",
+    )
+)
 
 
 class BadWebhookError(ValueError):
@@ -58,8 +72,8 @@ class Pricing:
 
     @property
     def known(self) -> bool:
-        """Tell whether the type is one that this code knows. Meta adds values without notice."""
-        return self.type in KNOWN_TYPES
+        """Tell whether type and category are ones that this code knows. Meta adds values without notice."""
+        return self.type in KNOWN_TYPES and self.category in KNOWN_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +156,6 @@ def _written(value: object) -> str:
     if isinstance(value, _Written):
         return storable(value.text)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
-
-
-def sign(body: bytes, secret: str) -> str:
-    """Return the signature header's value for a body."""
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def signature_ok(body: bytes, secret: str, header: str) -> bool:
-    """Tell whether a payload was signed with this secret."""
-    # A header that is no UTF-8 arrives with half surrogates; it is wrong, and no reason to fail.
-    return hmac.compare_digest(sign(body, secret).encode(), header.encode(errors="surrogateescape"))
 
 
 def load_webhook(body: bytes) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 -- Decides about several sends of one number and takes their fares, in one step: no race lies between looking and taking.
+-- Asked dry it decides all the same and takes nothing: that is what a quote is.
 -- A send has one part, or one for each member of a group; it is taken as a whole or not at all.
 --
 -- KEYS[1]  the number's wallet: hash of epoch, available, held (micro-units) and pool:<name>:<month> (units used)
@@ -7,7 +8,7 @@
 --          <window>        -> end in ms
 --          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
--- ARGV[4]  "shadow" if nothing is ever refused
+-- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
 -- then for each send the number of its parts, and for each part its hold id and its offer as a JSON list of terms
 -- (farebox/core/tariff.py writes them)
@@ -16,11 +17,12 @@
 -- A send is {outcome, available, part, ...}: "taken", "refused" (nothing was changed), or "overdrawn" (taken in shadow where
 -- it would have been refused). A part is {term, evidence, paid, rides}; `rides` is the hold id that opened the conversation
 -- that it rides. What was taken already is answered as the first time, so the call may be repeated.
+-- Asked dry, a part has one more element: for each of its terms {1 if it holds, its evidence, 1 if it then counts as paid}.
 --
 -- Amounts come and go as strings; sums are exact, since every amount is below 2^53.
 
 local wallet, holds = KEYS[1], KEYS[2]
-local now, block_at, cover, shadow = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4] == 'shadow'
+local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
 local keep_ms = ARGV[5]
 
 local state = redis.call('HMGET', wallet, 'epoch', 'available')
@@ -105,6 +107,15 @@ local function choose(part, units)
     error('an offer must end with a term that always holds')
 end
 
+local function every_term(part)
+    local seen = {}
+    for index, term in ipairs(part.terms) do
+        local evidence, _, paid = holds_true(term, part.recipient, 0)
+        seen[index] = {evidence and 1 or 0, evidence or '', paid and 1 or 0}
+    end
+    return seen
+end
+
 local function decide(parts)
     local fare, units, paid, before = 0, 0, false, false
     for _, part in ipairs(parts) do
@@ -121,13 +132,13 @@ local function decide(parts)
         if part.term.pool then units = units + 1 end
     end
     local refused = not before and paid and not enough(fare)
-    if not before and (not refused or shadow) then
+    local outcome = refused and (mode == 'shadow' and 'overdrawn' or 'refused') or 'taken'
+    if not before and outcome ~= 'refused' and mode ~= 'dry' then
         for _, part in ipairs(parts) do take(part.hold, part.term, part.index, part.recipient, part.paid) end
     end
-    local outcome = refused and (shadow and 'overdrawn' or 'refused') or 'taken'
     local result = {outcome, string.format('%.0f', available)}
     for i, part in ipairs(parts) do
-        result[i + 2] = {part.index, part.evidence, part.paid and 1 or 0, part.opener}
+        result[i + 2] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
     end
     return result
 end

@@ -1,0 +1,1 @@
+"""Commands that explain money on the command line. Each module adds itself to the parser."""

@@ -1,0 +1,23 @@
+"""The stores and parts behind a command: those of a farebox that runs here, or of the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from farebox.config import Settings
+from farebox.gate import Gate, open_gate
+from farebox.supervisor import Stop, stores
+
+TIMEOUT_S = 10  # a person waits, no send does
+
+
+class UsageError(ValueError):
+    """What was asked for is not there, or makes no sense; the text says what to do."""
+
+
+@asynccontextmanager
+async def opened_gate(settings: Settings) -> AsyncIterator[Gate]:
+    """Open a worker's parts as a guest of whoever runs the stores."""
+    async with stores(settings, Stop(), guest=True) as named:
+        patient = named.model_copy(update={"wallet_timeout_s": TIMEOUT_S, "ledger_timeout_s": TIMEOUT_S})
+        async with open_gate(patient) as gate:
+            yield gate
