@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import logging
 import os
+import random
 import shutil
 import threading
 from collections.abc import Coroutine, Iterator
@@ -14,7 +16,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from corpus_stage import Stage, local_ms, message, open_stage
 from farebox.assets import asset
@@ -23,13 +32,28 @@ from farebox.sweep import Sweep
 from machine_model import DAY, HOUR, KINDS, MARKETS, POOL, Model, Said, Sent
 
 STEPS = int(os.environ.get("STEPS", "10000"))
-LIFE = 50  # steps of one number
+LIFE = 60  # turns of one number; some are of several steps
 # Each start lies some hours before a switch: a free tier's end, a regime's, a month's. No second of theirs is round, and
 # none of the moves below is, so that no window ends in the very moment of a send.
-STARTS = ("2024-03-31 13:07:11", "2024-10-31 09:20:41", "2025-06-30 11:31:17", "2026-09-30 14:03:23", "2026-11-30 08:11:29")
+STARTS = (
+    "2024-03-31 13:07:11",
+    "2024-10-31 09:20:41",
+    "2025-06-30 11:31:17",
+    "2026-09-30 14:03:23",
+    "2026-11-30 08:11:29",
+)
 MOVES_MS = (1_021_000, 5 * HOUR + 1_301_000, 13 * HOUR + 707_000, 25 * HOUR + 333_000, 73 * HOUR + 919_000, 31 * DAY)
 AMOUNTS = (1, 3_400, 50_000, 400_000, 2_000_000)
+CHAPTER = 12
+WEIGHTS = (45, 35, 8, 5, 4, 2, 1, 1)
+MOODS = ("takes", "rejects", "vanishes")
+WORDS = ("delivered", "delivered", "delivered", "delivered", "sent", "read", "failed", "failed")
+TURNS = ("as expected",) * 5 + ("no price", "other", "free", "fep")
 users = st.sampled_from(sorted(MARKETS))
+kinds = st.sampled_from(KINDS)
+moods = st.sampled_from(MOODS)
+words = st.sampled_from(WORDS)
+turns = st.sampled_from(TURNS)
 some = st.integers(0, 1_000_000)  # picks among what there is at that moment
 
 
@@ -51,8 +75,9 @@ class Loop:
 
 
 @pytest.fixture
-def played(stores: EmbeddedStores, tmp_path: Path) -> Iterator[tuple[Loop, Stage]]:
-    """A stage whose free pools are small."""
+def played(stores: EmbeddedStores, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[tuple[Loop, Stage]]:
+    """A stage whose free pools are small. What the gateway warns of is what the machine does to it."""
+    caplog.set_level(logging.ERROR)
     folder = tmp_path / "tariffs"
     shutil.copytree(asset("config/tariffs"), folder)
     for file in folder.glob("*.toml"):
@@ -101,7 +126,45 @@ class Machine(RuleBasedStateMachine):
         """The time as webhooks write it."""
         return self.now() // 1000 * 1000
 
-    @rule(kind=st.sampled_from(KINDS), user=users, mood=st.sampled_from(("takes",) * 6 + ("rejects", "vanishes")))
+    @rule(user=users, sends=st.lists(st.tuples(kinds, moods), min_size=2, max_size=5))
+    def talk(self, user: str, sends: list[tuple[str, str]]) -> None:
+        for kind, mood in sends:
+            self.send(kind, user, mood)
+            self.agree()
+
+    @precondition(lambda self: self.model.messages)
+    @rule(news=st.lists(st.tuples(some, words, turns), min_size=2, max_size=5))
+    def hear(self, news: list[tuple[int, str, str]]) -> None:
+        for which, word, turn in news:
+            self.status(which, word, turn)
+            self.agree()
+
+    @rule(seed=st.integers(0, 2**32 - 1))
+    def chapter(self, seed: int) -> None:
+        """A dozen turns as traffic has them: mostly sends to few users, and what becomes of the latest of them."""
+        draw = random.Random(seed)
+        for _ in range(CHAPTER):
+            what = draw.choices(("send", "status", "write", "wait", "pay", "repeat", "lose", "sweep"), WEIGHTS)[0]
+            user = draw.choices(sorted(MARKETS), (6, 3, 1))[0]
+            if what == "send":
+                self.send(draw.choice(KINDS), user, draw.choices(MOODS, (12, 1, 1))[0])
+            elif what == "status" and self.model.messages:
+                self.status(draw.randrange(10**6), draw.choice(WORDS), draw.choice(TURNS))
+            elif what == "write":
+                self.write(user, draw.random() < 0.3)
+            elif what == "wait":
+                self.wait(draw.choice(MOVES_MS))
+            elif what == "pay":
+                self.top_up(draw.choice(AMOUNTS))
+            elif what == "repeat" and self.heard:
+                self.repeat(draw.randrange(10**6))
+            elif what == "lose":
+                self.lose_wallets()
+            elif what == "sweep":
+                self.sweep()
+            self.agree()
+
+    @rule(kind=kinds, user=users, mood=moods)
     def send(self, kind: str, user: str, mood: str) -> None:
         wanted = self.model.send(kind, user, self.now())
         reply = self.loop.run(self.stage.send(self.number, message(kind.split(), user), mood))
@@ -120,14 +183,8 @@ class Machine(RuleBasedStateMachine):
         elif mood == "rejects":
             self.model.give_back([wanted], "released")
 
-    @precondition(lambda self: self.model.messages)
-    @rule(
-        which=some,
-        word=st.sampled_from(("sent", "delivered", "delivered", "read", "failed")),
-        turn=st.sampled_from(("as expected",) * 5 + ("no price", "other", "free", "fep")),
-    )
     def status(self, which: int, word: str, turn: str) -> None:
-        late_ones = which % 5 == 0
+        late_ones = which % 7 == 0
         sent = _pick([one for one in self.model.messages if late_ones or one.state == "open"], which)
         if sent is None:
             return
