@@ -18,6 +18,7 @@ POOL = 3
 HOUR = 3_600_000
 DAY = 24 * HOUR
 MARKETS = {"16505551234": "North America", "4915112345678": "Germany", "51912345678": "Peru"}
+STARTS = {"four": "2023-06-01", "free service": "2024-11-01", "templates": "2025-07-01", "replies": "2026-10-01"}
 KINDS = ("text", "reaction", "template marketing", "template utility", "template authentication", "direct utility")
 RIDDEN = ("service", "utility", "authentication", "marketing")  # in this order, a free one before a paid one
 
@@ -124,8 +125,7 @@ class Model:
 
     def regime(self, now: int) -> str:
         day = self.day(now).isoformat()
-        starts = {"four": "2023-06-01", "free service": "2024-11-01", "templates": "2025-07-01", "replies": "2026-10-01"}
-        return [name for name, start in starts.items() if start <= day][-1]
+        return [name for name, start in STARTS.items() if start <= day][-1]
 
     def pool(self, now: int) -> str:
         name = "service" if self.regime(now) in ("templates", "replies") else "conversation"
@@ -161,7 +161,7 @@ class Model:
 
     def _rules(self, kind: str, user: str, now: int) -> Iterator[Sent]:
         state, regime = self.users[user], self.regime(now)
-        category = {"text": "service", "reaction": "service"}.get(kind, kind.split()[-1])
+        category = {"text": "service", "reaction": "service"}.get(kind, kind.rsplit(maxsplit=1)[-1])
         by_message = regime in ("templates", "replies")
 
         def rule(by: str, *, paid: bool = False, opens: str = "", rides: Sent | None = None, unit: str = "") -> Sent:
@@ -211,9 +211,9 @@ class Model:
     def hear(self, said: Said) -> None:
         """Take over a status. A delivery is charged once, and nothing that is charged ever changes."""
         sent, windows = said.sent, self.users[said.sent.user].windows
-        if said.kind == "free_entry_point" or said.category == "referral_conversion":
-            if windows.get("fep", 0) <= said.at:
-                windows["fep"] = said.at + 72 * HOUR
+        proof = said.kind == "free_entry_point" or said.category == "referral_conversion"
+        if proof and windows.get("fep", 0) <= said.at:
+            windows["fep"] = said.at + 72 * HOUR
         if said.word == "failed" and sent.state == "open":
             self.give_back([sent], "released")
         if said.word not in ("delivered", "read") or sent.state == "settled":
