@@ -36,7 +36,9 @@ WHERE hold.hold_id = asked.hold_id;
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+       state_evidence LIKE 'fep%' AS in_free_entry_point,
+       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid,
+       recipient, opens, sent_with
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
@@ -44,8 +46,9 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wa
 -- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order.
 -- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
 WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[],
+                         $12::text[])
+        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), mine AS (
@@ -62,6 +65,7 @@ WITH asked AS (
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
                                          THEN asked.billed_micros ELSE 0 END,
                     wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
+                    pool = coalesce(asked.pool, hold.pool),
                     conversation_until = to_timestamp(asked.conversation_until_ms / 1000.0),
                     ended_at = to_timestamp($9::bigint / 1000.0)
     FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)
@@ -85,7 +89,9 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- next_rider --
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
-       state_evidence LIKE 'fep%' AS in_free_entry_point, recipient, opens, sent_with
+       state_evidence LIKE 'fep%' AS in_free_entry_point,
+       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid,
+       recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --
@@ -243,25 +249,126 @@ UPDATE clock SET offset_ms = $1;
 -- all_numbers --
 SELECT n.*, a.markup_ppm, a.markup_fixed_micros, a.tax_ppm FROM number n JOIN account a USING (account_id);
 
+-- all_starts --
+SELECT waba_id, country, (extract(epoch FROM starts_at) * 1000)::bigint AS starts_ms FROM auth_international;
+
+-- all_tiers --
+-- Of the months that a delivery may still belong to: a message may arrive 30 days after it was sent.
+SELECT waba_id, region, category, month, lower, (extract(epoch FROM reached_at) * 1000)::bigint AS reached_ms
+FROM volume_tier WHERE month >= (SELECT to_char(max(to_date(month, 'YYYY-MM')) - interval '3 months', 'YYYY-MM') FROM volume_tier);
+
+-- put_starts --
+INSERT INTO auth_international (waba_id, country, starts_at)
+SELECT $1, country, to_timestamp(starts_ms / 1000.0) FROM unnest($2::text[], $3::bigint[]) AS t (country, starts_ms)
+ON CONFLICT (waba_id, country) DO UPDATE SET starts_at = excluded.starts_at
+WHERE auth_international.starts_at <> excluded.starts_at
+RETURNING country;
+
+-- put_tiers --
+INSERT INTO volume_tier (waba_id, region, category, month, lower, reached_at)
+SELECT $1, region, category, month, lower, to_timestamp(reached_ms / 1000.0)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+    AS t (region, category, month, lower, reached_ms)
+ON CONFLICT (waba_id, region, category, month, lower) DO UPDATE SET reached_at = excluded.reached_at
+WHERE volume_tier.reached_at > excluded.reached_at
+RETURNING lower;
+
 -- active_keys --
 SELECT key_id, name, digest, numbers FROM api_key WHERE revoked_at IS NULL;
 
 -- all_templates --
-SELECT waba_id, name, language, category, status FROM template;
+SELECT waba_id, name, language, category, status, bid_amount FROM template;
+
+-- last_template_change --
+SELECT coalesce(max(change_id), 0) AS change_id FROM template_change;
 
 -- put_templates --
--- Writes only what changed, so that an unchanged list announces nothing new.
-INSERT INTO template (waba_id, name, language, category, status, updated_at)
-SELECT *, to_timestamp($6::bigint / 1000.0) FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-ON CONFLICT (waba_id, name, language) DO UPDATE
-SET category = excluded.category, status = excluded.status, updated_at = excluded.updated_at
-WHERE (template.category, template.status) IS DISTINCT FROM (excluded.category, excluded.status);
+-- Takes over what a webhook or a list says about templates and returns what changed; what is not said (null) stays.
+-- Only what changed is written, so that an unchanged list announces nothing. Passed over: a webhook older than the one
+-- that spoke last, and a list that was asked for ($13) before a change that is known by now.
+WITH asked AS (
+    SELECT waba_id, name, language, category, status, coming, to_timestamp(coming_ms / 1000.0) AS coming_at, previous,
+           bid_known, bid_amount, to_timestamp(said_ms / 1000.0) AS said_at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[],
+                $9::boolean[], $10::bigint[], $11::bigint[])
+        AS t (waba_id, name, language, category, status, coming, coming_ms, previous, bid_known, bid_amount, said_ms)
+    WHERE $13::bigint IS NULL OR NOT EXISTS (
+        SELECT FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language) AND c.change_id > $13)
+), known AS (
+    SELECT template.* FROM template JOIN asked USING (waba_id, name, language)
+    ORDER BY waba_id, name, language FOR UPDATE OF template
+), fresh AS (
+    SELECT a.waba_id, a.name, a.language, k AS was, coalesce(k.category, a.previous) AS old_category,
+           coalesce(CASE WHEN k.category_said_at > a.said_at THEN k.category ELSE a.category END, k.category) AS category,
+           coalesce(CASE WHEN k.status_said_at > a.said_at THEN k.status ELSE a.status END, k.status, '') AS status,
+           CASE WHEN k.category_said_at > a.said_at THEN NULL ELSE a.coming END AS coming, a.coming_at,
+           CASE WHEN a.bid_known THEN a.bid_amount ELSE k.bid_amount END AS bid_amount,
+           CASE WHEN a.category IS NULL THEN k.category_said_at ELSE greatest(k.category_said_at, a.said_at) END
+               AS category_said_at,
+           CASE WHEN a.status IS NULL THEN k.status_said_at ELSE greatest(k.status_said_at, a.said_at) END
+               AS status_said_at
+    FROM asked a LEFT JOIN known k USING (waba_id, name, language)
+    WHERE coalesce(k.category, a.category) IS NOT NULL
+), said AS (  -- an announcement ends when the category changes, whether to the one announced or to another
+    SELECT waba_id, name, language, was, old_category, category, status, bid_amount, category_said_at, status_said_at,
+           nullif(coalesce(coming, CASE WHEN category = (was).category THEN (was).coming_category END), category)
+               AS coming_category,
+           CASE WHEN coming IS NULL OR coming = (was).coming_category THEN coalesce(coming_at, (was).coming_at)
+                ELSE coming_at END AS coming_at
+    FROM fresh
+), written AS (
+    INSERT INTO template (waba_id, name, language, category, status, coming_category, coming_at, bid_amount,
+                          category_said_at, status_said_at, updated_at)
+    SELECT waba_id, name, language, category, status, coming_category,
+           CASE WHEN coming_category IS NOT NULL THEN coming_at END, bid_amount, category_said_at, status_said_at,
+           to_timestamp($12::bigint / 1000.0)
+    FROM said
+    WHERE (category, status, coming_category, bid_amount, category_said_at, status_said_at) IS DISTINCT FROM
+          ((was).category, (was).status, (was).coming_category, (was).bid_amount, (was).category_said_at,
+           (was).status_said_at)
+    ON CONFLICT (waba_id, name, language) DO UPDATE
+    SET category = excluded.category, status = excluded.status, coming_category = excluded.coming_category,
+        coming_at = excluded.coming_at, bid_amount = excluded.bid_amount, category_said_at = excluded.category_said_at,
+        status_said_at = excluded.status_said_at, updated_at = excluded.updated_at
+), news AS (
+    SELECT waba_id, name, language, 'category' AS what, old_category AS old, category AS new, 'done' AS state,
+           NULL::timestamptz AS due_at
+    FROM said WHERE old_category <> category
+    UNION ALL
+    SELECT waba_id, name, language, 'category', category, coming_category, 'impending', coming_at
+    FROM said WHERE coming_category IS DISTINCT FROM (was).coming_category AND coming_category IS NOT NULL
+    UNION ALL
+    SELECT waba_id, name, language, 'status', (was).status, status, 'done', NULL
+    FROM said WHERE nullif((was).status, '') <> status
+    UNION ALL
+    SELECT waba_id, name, language, 'bid', (was).bid_amount::text, bid_amount::text, 'done', NULL
+    FROM said WHERE (was).waba_id IS NOT NULL AND bid_amount IS DISTINCT FROM (was).bid_amount
+)
+INSERT INTO template_change (waba_id, name, language, what, old, new, state, due_at, source, at)
+SELECT waba_id, name, language, what, old, new, state, due_at, $14, to_timestamp($12::bigint / 1000.0) FROM news
+RETURNING *;
 
--- change_template --
--- A webhook says what changed about a template; what it does not say stays.
-UPDATE template SET category = coalesce($4, category), status = coalesce($5, status),
-                    updated_at = to_timestamp($6::bigint / 1000.0)
-WHERE waba_id = $1 AND name = $2 AND language = $3;
+-- templates_after --
+-- A page of templates, each with its last change and its last change of category. `place` is where the page ended.
+SELECT t.*, concat_ws('/', t.waba_id, t.name, t.language) AS place,
+       (SELECT max(change_id) FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language)) AS last_change_id,
+       (SELECT max(change_id) FROM template_change c
+        WHERE (c.waba_id, c.name, c.language) = (t.waba_id, t.name, t.language) AND c.what = 'category')
+           AS last_category_change_id
+FROM template t
+WHERE ($1::text IS NULL OR t.waba_id = $1) AND ($2::text IS NULL OR t.name = $2)
+  AND concat_ws('/', t.waba_id, t.name, t.language) COLLATE "C" > $3
+ORDER BY concat_ws('/', t.waba_id, t.name, t.language) COLLATE "C" LIMIT $4;
+
+-- template_changes_named --
+SELECT * FROM template_change WHERE change_id = ANY ($1::bigint[]);
+
+-- template_changes --
+SELECT * FROM template_change
+WHERE ($1::text IS NULL OR waba_id = $1) AND ($2::text IS NULL OR name = $2) AND change_id < $3
+ORDER BY change_id DESC LIMIT $4;
 
 -- Admin reads and writes.
 
@@ -284,14 +391,14 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, created_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
@@ -300,9 +407,9 @@ FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        webhook_secret, created_at)
+                        webhook_secret, created_at, auth_international)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            to_timestamp($17::bigint / 1000.0))
+            to_timestamp($17::bigint / 1000.0), $19::boolean)
     ON CONFLICT (number_id) DO UPDATE
     SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
         display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
@@ -323,7 +430,9 @@ WITH written AS (
         low_balance_at_micros = CASE WHEN 'low_balance_at' = ANY ($18::text[]) THEN excluded.low_balance_at_micros
                                      ELSE number.low_balance_at_micros END,
         webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
-                              ELSE number.webhook_secret END
+                              ELSE number.webhook_secret END,
+        auth_international = CASE WHEN 'auth_international' = ANY ($18::text[]) THEN excluded.auth_international
+                                  ELSE number.auth_international END
     WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))

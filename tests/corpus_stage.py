@@ -21,7 +21,7 @@ from farebox.bookkeeping import keep_books, keep_templates
 from farebox.config import Settings
 from farebox.core.path import read_path
 from farebox.core.reply import Reply
-from farebox.core.webhook import load_webhook, parts_of
+from farebox.core.webhook import TemplateChange, load_webhook, parts_of
 from farebox.directory import Number
 from farebox.embedded import EmbeddedStores
 from farebox.gate import Gate, open_gate
@@ -157,11 +157,8 @@ async def open_stage(stores: EmbeddedStores, folder: Path, *, tariffs: Path | No
 
 
 async def _fill_registry(gate: Gate) -> None:
-    count = len(TEMPLATES)
-    await gate.ledger.fetch(
-        "put_templates", [WABA] * count, TEMPLATES, ["en"] * count, TEMPLATES, ["APPROVED"] * count, 0
-    )
-    await gate.directory.load_templates(gate.ledger)
+    said = [TemplateChange(WABA, name, "en", category=name, status="APPROVED") for name in TEMPLATES]
+    await gate.templates.registry.take_over(said, source="sync")
 
 
 def message(words: Sequence[str], user: str) -> dict[str, Any]:

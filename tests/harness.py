@@ -108,7 +108,7 @@ class World:
             await gateway.setup()
             stack.push_async_callback(gateway.cleanup)
             await web.TCPSite(gateway, "127.0.0.1", 0).start()
-            admin = await stack.enter_async_context(TestServer(admin_app(gate, test_clock=world.sweep.run)))
+            admin = await stack.enter_async_context(TestServer(admin_app(gate, test_clock=world._clock_moved)))
             world.url = f"http://127.0.0.1:{gateway.addresses[0][1]}"
             world.admin_url = str(admin.make_url("")).rstrip("/")
             world.app_url = str(app.make_url("/hook"))
@@ -116,6 +116,10 @@ class World:
             await world._set_up()
             yield world
             await whatsapp.settled()
+
+    async def _clock_moved(self) -> None:
+        self.whatsapp.clock.offset_s = self.gate.clock.offset_ms / 1000
+        await self.sweep.run()
 
     async def _set_up(self) -> None:
         await self.admin("PUT", "/v1/accounts/acme", {"name": "Acme", "currency": "USD"})

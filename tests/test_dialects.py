@@ -142,7 +142,7 @@ async def test_what_goes_wrong_is_said_in_the_callers_shape(
     assert len(world.whatsapp.sent) == 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.gate.templates, "category", _raise(RuntimeError("a fault of ours")))
+        patch.setattr(world.gate.templates, "find", _raise(RuntimeError("a fault of ours")))
         answer = await send()
     assert answer.status == 500
     assert "a fault of ours" not in channel.sentence(answer.json)

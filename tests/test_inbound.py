@@ -230,3 +230,28 @@ async def test_free_messages_past_the_pool_are_settled_as_whatsapp_says(world: W
     await post(world, payload(statuses=[status(wamid, pricing=service)]))
     assert await world.balance() == {"available": "0.9966", "held": "0.00"}
     assert await world.differences() == []
+
+
+async def test_a_free_unit_belongs_to_the_month_of_delivery(world: World) -> None:
+    """Sent in one month and delivered in the next: the unit of the first comes back, one of the second is used."""
+    await world.admin("PUT", "/v1/clock", {"now": "2026-11-30T23:59:00Z"})
+    wamid = await sent(world, text())
+    await world.admin("PUT", "/v1/clock", {"now": "2026-12-01T00:01:00Z"})
+    free = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
+    now_s = world.gate.clock.now_ms() // 1000
+    await post(world, payload(statuses=[{**status(wamid, pricing=free), "timestamp": str(now_s)}]))
+    for _ in ("as it is", "rebuilt from the ledger"):
+        wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
+        assert wallet.get("pool:service:2026-11", "0") == "0"
+        assert wallet["pool:service:2026-12"] == "1"
+        await world.gate.wallet._redis.flushall()
+        await world.send(template())
+
+
+async def test_a_delivery_that_whatsapp_took_from_the_pool_counts_there(world: World) -> None:
+    wamid = await sent(world)  # reserved as a paid template
+    free = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
+    await post(world, payload(statuses=[status(wamid, pricing=free)]))
+    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
+    assert [value for name, value in wallet.items() if name.startswith("pool:")] == ["1"]
+    assert await world.balance() == {"available": "1.00", "held": "0.00"}

@@ -12,7 +12,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -251,6 +251,8 @@ def test_every_life_agrees_with_the_model(played: tuple[Loop, Stage]) -> None:
             max_examples=max(1, STEPS // LIFE),
             stateful_step_count=LIFE,
             derandomize=STEPS <= 10_000,
+            # Looking for a shorter story of the same fault takes minutes: only where it was asked for.
+            phases=[Phase.generate, *([Phase.shrink] if "SHRINK" in os.environ else [])],
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

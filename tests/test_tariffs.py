@@ -121,3 +121,42 @@ def test_a_mistake_is_named_with_its_file(spoil: Callable[[Path], object], said:
     spoil(folder)
     with pytest.raises(TariffError, match=said):
         load_folder(folder)
+
+
+def test_every_tier_that_is_shipped_is_loaded() -> None:
+    card = Tariffs(SHIPPED).by_name("pmp-2026-10").card("USD", date(2026, 10, 1))
+    lines = (SHIPPED / "rates/pmp_usd_2026-10-01_volume_tiers.csv").read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert sum(map(len, card.tiers.values())) == len(rows)
+    for row in rows:
+        (tier,) = [one for one in card.tiers[row["market"], row["category"]] if one.lower == int(row["tier_from"])]
+        assert tier.rate.micros == parse_micros(row["rate"])
+        assert lines[int(tier.rate.source.split(":")[1]) - 1].startswith(row["market"])
+
+
+FIRST, SECOND = "Argentina,utility,USD,0,100000", "Argentina,utility,USD,100001,1000000,Tier rate,0.0247"
+LAST = "Argentina,utility,USD,30000001,MAX"
+TIER_MISTAKES = [
+    (FIRST, "Argentina,utility,EUR,0,100000", "has no utility rate for Argentina in EUR"),
+    (FIRST, "Atlantis,utility,USD,0,100000", "has no utility rate for Atlantis"),
+    (FIRST, "Argentina,utility,USD,1,100000", "begin where the one before it ended, the first one at 0"),
+    (FIRST, "Argentina,utility,USD,0,100001", "begin where the one before it ended"),
+    (FIRST, "Argentina,utility,USD,0,MAX", "begin where the one before it ended"),
+    (FIRST, "Argentina,utility,USD,zero,100000", "invalid literal"),
+    (SECOND, SECOND.replace("0.0247", "0.0261"), "can not be dearer"),
+    (SECOND, SECOND.replace("0.0247", "-0.01"), "can not be dearer"),
+    (SECOND, SECOND.replace("0.0247", "cheap"), "is not an amount"),
+    (LAST, LAST.replace("MAX", "40000000"), "must go up to MAX"),
+    ("List rate,0.0260", "List rate,0.0259", "must be the card's list rate"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "complaint"), TIER_MISTAKES)
+def test_a_mistake_in_a_tier_table_is_found(tmp_path: Path, right: str, wrong: str, complaint: str) -> None:
+    folder = tmp_path / "tariffs"
+    shutil.copytree(SHIPPED, folder)
+    file = folder / "rates/pmp_usd_2026-10-01_volume_tiers.csv"
+    assert right in file.read_text()
+    file.write_text(file.read_text().replace(right, wrong, 1))
+    with pytest.raises(TariffError, match=complaint):
+        load_folder(folder)

@@ -177,7 +177,7 @@ def _worker() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_reader(sys.stdin, stop.set)  # nothing else is ever written: it becomes readable at its end
-        await run_worker(settings, test_clock=order["test_clock"], ready=ready, stop=stop)
+        await run_worker(settings, sandbox=order["sandbox"], ready=ready, stop=stop)
 
     sys.exit(_run(run()))
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
+import aiohttp
 import asyncpg
 from aiohttp import web
 
@@ -30,8 +31,8 @@ def gateway_runner(gate: Gate) -> web.ServerRunner:
     return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
 
 
-async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    """Serve both ports until `stop`, then finish what is in flight."""
+async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    """Serve both ports until `stop`, then finish what is in flight. A sandbox serves the test clock as well."""
     async with open_gate(settings) as gate, AsyncExitStack() as stack:
         sweep = Sweep(gate)
         for loop in (
@@ -43,7 +44,9 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
             task = asyncio.create_task(loop)
             stack.push_async_callback(_cancelled, task)
         admin = web.AppRunner(
-            admin_app(gate, test_clock=sweep.run if test_clock else None), access_log=None, shutdown_timeout=DRAIN_S
+            admin_app(gate, test_clock=(lambda: _clock_moved(gate, sweep)) if sandbox else None),
+            access_log=None,
+            shutdown_timeout=DRAIN_S,
         )
         for runner, port in ((gateway_runner(gate), settings.gateway_port), (admin, settings.admin_port)):
             await runner.setup()
@@ -54,10 +57,21 @@ async def run_worker(settings: Settings, *, test_clock: bool, ready: Callable[[]
         log.info("stopping: finishing what is in flight")
 
 
+async def _clock_moved(gate: Gate, sweep: Sweep) -> None:
+    """Move the simulated WhatsApp's time with ours, then let the background work see the new time."""
+    with suppress(aiohttp.ClientError, TimeoutError):  # another upstream keeps its own time
+        offset = {"offset_s": gate.clock.offset_ms / 1000}
+        async with gate.upstream.session.put(f"{gate.upstream.base_url}/simulator/clock", json=offset):
+            pass
+    await sweep.run()
+
+
 async def _follow_changes(gate: Gate) -> None:
     """Read numbers, keys, templates and the clock again whenever the database says that they changed."""
     reload: dict[str, Callable[[], Awaitable[object]]] = {
         "number": lambda: gate.directory.load_numbers(gate.ledger),
+        "auth_international": lambda: gate.directory.load_numbers(gate.ledger),
+        "volume_tier": lambda: gate.directory.load_numbers(gate.ledger),
         "account": lambda: gate.directory.load_numbers(gate.ledger),
         "api_key": lambda: gate.directory.load_keys(gate.ledger),
         "template": lambda: gate.directory.load_templates(gate.ledger),

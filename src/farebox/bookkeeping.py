@@ -19,6 +19,7 @@ from farebox.rows import KnownHold, Resolution
 
 log = logging.getLogger(__name__)
 
+FREE_UNIT_TYPES = frozenset({"free_customer_service", "free_group_customer_service"})  # since 2026-10-01: of the pool
 # A delivery is decided before a failure of the same message in the same payload: what was delivered is due.
 ORDER = (Event.DELIVER, Event.FAIL)
 
@@ -31,16 +32,8 @@ async def keep_books(gate: Gate, number: Number, part: Part) -> None:
 
 async def keep_templates(gate: Gate, changes: Iterable[TemplateChange]) -> None:
     """Take over what changed about templates."""
-    for change in changes:
-        await gate.ledger.fetch(
-            "change_template",
-            change.waba_id,
-            change.name,
-            change.language,
-            change.category,
-            change.status,
-            gate.clock.now_ms(),
-        )
+    for change in changes:  # one by one: a statement may not touch a template twice
+        await gate.templates.registry.take_over([change], source="webhook")
 
 
 async def keep_statuses(gate: Gate, number: Number, statuses: Sequence[Status]) -> None:
@@ -119,10 +112,11 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                 Resolution(
                     hold,
                     said.billed_micros,
-                    status.evidence(),
+                    status.evidence() | ({"priced_by": said.priced_by} if said.priced_by else {}),
                     status.wamid or None,
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),
+                    pool=_pool(gate, number, status),
                 )
                 for status, hold, said in decided
             ],
@@ -174,6 +168,14 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     tariff, _ = gate.tariffs.regime_at(number, status.at_ms or gate.clock.now_ms())
     category = said.conversation if said.conversation in tariff.conversation_categories else hold.opens
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
+
+
+def _pool(gate: Gate, number: Number, status: Status) -> str | None:
+    """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent."""
+    if status.pricing is None or status.pricing.type not in FREE_UNIT_TYPES or not status.delivered:
+        return None
+    in_force = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
+    return in_force.tariff.pool(in_force.month)
 
 
 def _references(statuses: Iterable[Status]) -> list[UUID]:

@@ -7,7 +7,7 @@ message fails, the next one that is on its way carries the fare.
 
 from farebox.clock import Clock
 from farebox.core.hold import Event
-from farebox.core.tariff import Class
+from farebox.core.tariff import FREE_ENTRY_POINT, Class
 from farebox.ledger import Ledger
 from farebox.rows import KnownHold, Resolution, conversation_state
 from farebox.wallet import Wallet
@@ -39,6 +39,13 @@ class Conversations:
         await self._wallet.converse(
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )
+
+    async def close_free_entry_point(self, hold: KnownHold) -> None:
+        """Close the window that an answer opened which did not arrive; the next answer to the click may open it."""
+        if hold.opened_free_entry_point:
+            users, kinds = [hold.recipient], [FREE_ENTRY_POINT]
+            await self._ledger.fetch("close_windows", hold.number_id, users, kinds)
+            await self._wallet.close_windows(hold.number_id, users, kinds)
 
     async def _carry(self, opener: KnownHold) -> str:
         """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.

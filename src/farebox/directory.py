@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import asyncpg
 
+from farebox.core.account import NO_VOLUME, NOT_ABROAD, Abroad, Volume
 from farebox.core.markup import Markup
 from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
@@ -47,6 +48,8 @@ class Number:
     low_balance_at_micros: int | None
     markup: Markup
     recipients: Recipients  # how a recipient without a plus is read: by the business's own country
+    abroad: Abroad = NOT_ABROAD  # whom it reaches at authentication-international rates
+    volume: Volume = NO_VOLUME  # the volume tiers that its account has reached
 
     @property
     def registry(self) -> str:
@@ -73,6 +76,7 @@ class Template:
 
     category: str
     status: str
+    bid_amount: int | None = None  # max price for 1,000 deliveries, in the smallest unit of the account's currency
 
 
 def new_key() -> tuple[str, bytes]:
@@ -117,6 +121,10 @@ class Directory:
             if number.webhook_secret and hmac.compare_digest(number.webhook_secret.encode(), _bytes(secret))
         ]
 
+    def numbers_of(self, registry: str) -> list[Number]:
+        """Return the numbers that a template list counts for, in the order of their ids."""
+        return sorted((n for n in self.numbers.values() if n.registry == registry), key=lambda n: n.number_id)
+
     async def load(self, ledger: Ledger) -> None:
         """Read all tables."""
         await self.load_numbers(ledger)
@@ -129,8 +137,10 @@ class Directory:
             numbers: dict[str, Number] = {}
             wabas: dict[str, list[Number]] = {}
             secrets_: dict[bytes, list[Number]] = {}
+            starts, tiers = await _starts(ledger), await _tiers(ledger)
             for row in await ledger.fetch("all_numbers"):
-                number = _number(row)
+                volume = tiers.get(row["waba_id"], NO_VOLUME)
+                number = _number(row, starts.get(row["waba_id"], {}), volume)
                 numbers[number.number_id] = number
                 if number.waba_id:  # numbers without one have no account in common
                     wabas.setdefault(number.waba_id, []).append(number)
@@ -150,12 +160,33 @@ class Directory:
         """Read the template registry."""
         async with self._loading:
             self.templates = {
-                (row["waba_id"], row["name"], row["language"]): Template(row["category"], row["status"])
+                (row["waba_id"], row["name"], row["language"]): Template(
+                    row["category"], row["status"], row["bid_amount"]
+                )
                 for row in await ledger.fetch("all_templates")
             }
 
 
-def _number(row: asyncpg.Record) -> Number:
+async def _starts(ledger: Ledger) -> dict[str, dict[str, int]]:
+    """Return by account and country from when authentication-international rates count."""
+    starts: dict[str, dict[str, int]] = {}
+    for row in await ledger.fetch("all_starts"):
+        starts.setdefault(row["waba_id"], {})[row["country"]] = row["starts_ms"]
+    return starts
+
+
+async def _tiers(ledger: Ledger) -> dict[str, Volume]:
+    """Return the volume tiers that accounts have reached."""
+    tiers: dict[str, dict[tuple[str, str, str], tuple[tuple[int, int], ...]]] = {}
+    for row in await ledger.fetch("all_tiers"):
+        own, key = tiers.setdefault(row["waba_id"], {}), (row["region"], row["category"], row["month"])
+        own[key] = (*own.get(key, ()), (row["reached_ms"], row["lower"]))
+    return {waba_id: Volume(own) for waba_id, own in tiers.items()}
+
+
+def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume) -> Number:
+    recipients = Recipients.of_business(row["display_phone_number"])
+    abroad = Abroad(recipients.country, row["auth_international"], starts)
     return Number(
         number_id=row["number_id"],
         account_id=row["account_id"],
@@ -174,7 +205,9 @@ def _number(row: asyncpg.Record) -> Number:
         block_at_micros=row["block_at_micros"],
         low_balance_at_micros=row["low_balance_at_micros"],
         markup=Markup(row["markup_ppm"], row["markup_fixed_micros"], row["tax_ppm"]),
-        recipients=Recipients.of_business(row["display_phone_number"]),
+        recipients=recipients,
+        abroad=abroad,
+        volume=volume,
     )
 
 

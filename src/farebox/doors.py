@@ -124,3 +124,8 @@ def template_changes(door: Door, part: Part) -> list[TemplateChange]:
         for change in part.templates
         for registry in {n.registry for n in door.numbers(part) if n.waba_id in ("", change.waba_id)}
     ]
+
+
+def accounts_of(door: Door, part: Part) -> set[str]:
+    """Return the business accounts that a part may speak for: its own, if it concerns a number of it."""
+    return {number.waba_id for number in door.numbers(part) if number.waba_id and number.waba_id == part.waba_id}

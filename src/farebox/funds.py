@@ -32,7 +32,7 @@ from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
 from farebox.rows import End, Ended, NewHold, Resolution
 from farebox.tariffs import Tariffs
-from farebox.wallet import Ask, Decision, Part, Taken, Wallet, WalletUnavailableError
+from farebox.wallet import UNIT_BACK, Ask, Decision, Part, Taken, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -172,21 +172,26 @@ class Funds:
                     wamid=r.wamid,
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
+                    pool=r.pool,
                 )
                 for r in asked
             ],
             self._clock.now_ms(),
         )
-        by_number: dict[str, list[tuple[UUID, int, bool]]] = {}
+        pools = {resolution.hold.hold_id: resolution.pool or "" for resolution in asked}
+        by_number: dict[str, list[tuple[UUID, int, str]]] = {}
         for end in ended:
             if end.hold_id in taken and taken[end.hold_id] != end.epoch:
                 # The wallet was rebuilt between our taking and the ledger's booking, and what we took went with it.
                 await self._wallet.extend(end.number_id, end.hold_id, end.billed_micros, end.epoch)
-            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, event in GIVES_UNIT_BACK))
+            unit = UNIT_BACK if event in GIVES_UNIT_BACK else pools[end.hold_id]
+            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, unit))
         for number_id, ends in by_number.items():
             await self._wallet.close(number_id, ends)
         changed = {end.hold_id for end in ended}
         for resolution in asked:
+            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK:
+                await self._conversations.close_free_entry_point(resolution.hold)
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
                 await self._conversations.move(event, resolution)
         return ended
@@ -267,7 +272,7 @@ class Funds:
                 await self._remember_free_entry_point(hold)
         except OverloadedError:
             if len(holds) == 1:  # nobody recorded it; of several some may be recorded, which the ledger knows
-                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, True)])
+                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)])
             else:
                 await self._abandon(ids)
             raise

@@ -15,6 +15,7 @@ from farebox.funds import Funds
 from farebox.groups import Groups
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
+from farebox.registry import Registry
 from farebox.tariffs import Tariffs
 from farebox.templates import Templates
 from farebox.upstream import Upstream
@@ -76,7 +77,7 @@ async def open_gate(settings: Settings) -> AsyncIterator[Gate]:
             rebuild=rebuild,
             funds=Funds(wallet, ledger, clock, tariffs, rebuild, grace_ms=settings.late_webhook_grace_s * 1000),
             upstream=upstream,
-            templates=Templates(directory, ledger, upstream, clock),
+            templates=Templates(Registry(directory, ledger, tariffs, clock), upstream),
             groups=Groups(upstream, clock),
         )
         yield gate

@@ -11,10 +11,11 @@ from multidict import CIMultiDict
 
 from farebox import metrics
 from farebox.access import Request
+from farebox.account_terms import keep_terms
 from farebox.bookkeeping import keep_books, keep_templates
 from farebox.core.reply import CODE_PARAMETER, CODE_TOKEN, CODE_UNAVAILABLE, Dialect, Reply, error_reply
 from farebox.core.webhook import SIGNATURE_HEADER, BadWebhookError, Part, cut_for, load_webhook, sign
-from farebox.doors import SECRET_HEADER, Door, template_changes
+from farebox.doors import SECRET_HEADER, Door, accounts_of, template_changes
 from farebox.gate import Gate
 from farebox.upstream import end_to_end
 
@@ -92,6 +93,7 @@ async def _keep_all_books(gate: Gate, door: Door, parts: list[Part]) -> None:
             if number is not None and number.mode != "off":
                 await keep_books(gate, number, part)
             await keep_templates(gate, template_changes(door, part))
+            await keep_terms(gate.ledger, gate.directory, accounts_of(door, part), part.account)
         except Exception:
             metrics.BOOKKEEPING_FAILURES.inc()
             log.exception("the bookkeeping of a webhook failed; it was relayed all the same")

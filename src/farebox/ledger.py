@@ -109,6 +109,7 @@ class Ledger:
             now_ms,
             [end.conversation_id for end in ends],
             [end.conversation_until_ms for end in ends],
+            [end.pool for end in ends],
         )
         return [
             Ended(row["hold_id"], row["number_id"], row["billed_micros"], row["epoch"], row["late"]) for row in rows

@@ -64,6 +64,12 @@ LATE_CHARGES = Counter(
 UNKNOWN_TEMPLATES = Counter(
     "farebox_unknown_templates_total", "Sends of a template that the registry does not know.", registry=REGISTRY
 )
+DEARER_TEMPLATES = Counter(
+    "farebox_template_dearer_total",
+    "Changes of a template's category, announced or done, that make it dearer.",
+    ("account",),
+    registry=REGISTRY,
+)
 UNPRICED = Counter(
     "farebox_unpriced_sends_total",
     "Paid sends that no card has a rate for, calls among them; raise an alert.",

@@ -83,19 +83,32 @@ async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
     """Return what the message costs: a fare for its recipient, or one for each member of a group."""
     number = call.number
     assert number is not None, "a send without a number was denied"
-    category = None
+    category = bid_amount = None
     if message.kind is Kind.TEMPLATE:
-        category = await gate.templates.category(number, message.template_name, message.template_language)
-        if category is None:
+        template = await gate.templates.find(number, message.template_name, message.template_language)
+        if template is None:
             metrics.UNKNOWN_TEMPLATES.inc()
+        else:
+            category, bid_amount = template.category, template.bid_amount if _takes_bids(call) else None
     tariff = gate.tariffs.at(number, gate.clock.now_ms())
     if not message.group_id:
-        return [Fare(message.user, price(message, template_category=category, tariff=tariff), message.user)]
+        return [
+            Fare(
+                message.user,
+                price(message, template_category=category, tariff=tariff, bid_amount=bid_amount),
+                message.user,
+            )
+        ]
     members = await gate.groups.members(number, message.group_id, call.upstream_token)
     return [
         Fare(user, price(replace(message, user=user), template_category=category, tariff=tariff), message.group_id)
         for user in members
     ]
+
+
+def _takes_bids(call: Call) -> bool:
+    """Tell whether a send goes where templates with a maximum price are sent; elsewhere WhatsApp refuses them."""
+    return call.request.raw_path.rstrip("/").endswith("/marketing_messages")
 
 
 async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:

@@ -52,9 +52,11 @@ class KnownHold:
     pool: str | None
     delivered: bool
     in_free_entry_point: bool
+    opened_free_entry_point: bool  # it was the answer to a click on an ad
     recipient: str
     opens: str | None
     sent_with: UUID | None
+    bid: bool = False  # the fare is a maximum price
 
     @property
     def open(self) -> bool:
@@ -73,6 +75,7 @@ class End:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
+    pool: str | None = None  # the pool that the delivery used a unit of
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class Resolution:
     wamid: str | None = None
     conversation_id: str | None = None
     conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
+    pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
 
 
 def known_hold(row: asyncpg.Record) -> KnownHold:
@@ -122,9 +126,11 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         pool=row["pool"],
         delivered=row["delivered"],
         in_free_entry_point=row["in_free_entry_point"],
+        opened_free_entry_point=row["opened_free_entry_point"],
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],
+        bid=row["bid"],
     )
 
 

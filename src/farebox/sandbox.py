@@ -69,7 +69,7 @@ async def run_sandbox(settings: Settings, *, simulator_port: int, fresh: bool, q
         if settings.upstream_url == META_UPSTREAM:
             simulator_url = await _simulate(stack, settings, memory, simulator_port, f"{gateway_url}/webhooks/meta")
             settings = settings.model_copy(update={"upstream_url": simulator_url})
-        await run_gateway(stack, settings, test_clock=True)
+        await run_gateway(stack, settings, sandbox=True)
         await _set_up(settings, memory, app_url if not quiet else None)
         _remember(settings.data_dir, memory)
         print(_welcome(settings, memory, gateway_url, simulator_url), flush=True)  # noqa: T201

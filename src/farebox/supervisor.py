@@ -83,8 +83,8 @@ async def stores(
 class Workers:
     """The worker processes of one gateway."""
 
-    def __init__(self, settings: Settings, *, test_clock: bool) -> None:
-        self._order = json.dumps({"settings": _plain(settings), "test_clock": test_clock}).encode() + b"\n"
+    def __init__(self, settings: Settings, *, sandbox: bool) -> None:
+        self._order = json.dumps({"settings": _plain(settings), "sandbox": sandbox}).encode() + b"\n"
         self._count = settings.workers
         self._processes: set[asyncio.subprocess.Process] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -158,18 +158,18 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         settings = reserve_ports(stack, settings)
         settings = await stack.enter_async_context(stores(settings, stop))
-        await run_gateway(stack, settings, test_clock=False)
+        await run_gateway(stack, settings, sandbox=False)
         base = f"http://{settings.host}"
         log.info("gateway %s:%d   admin %s:%d", base, settings.gateway_port, base, settings.admin_port)
         await stop.wait()
 
 
-async def run_gateway(stack: AsyncExitStack, settings: Settings, *, test_clock: bool) -> None:
+async def run_gateway(stack: AsyncExitStack, settings: Settings, *, sandbox: bool) -> None:
     """Migrate and start the workers; the stack stops them."""
     assert settings.database_url is not None, "the stores are named by now"
     for name in await migrate(settings.database_url):
         log.info("migration %s applied", name)
-    workers = Workers(settings, test_clock=test_clock)
+    workers = Workers(settings, sandbox=sandbox)
     stack.push_async_callback(workers.stop)
     await workers.start()
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farebox.core.market import MarketRow, Markets
 from farebox.core.money import AmountError, parse_micros
-from farebox.core.tariff import HOUR_MS, Card, Class, Rate, Tariff, TermRule, When
+from farebox.core.tariff import HOUR_MS, Card, Class, Rate, Tariff, TermRule, Tier, When
 
 AUTO = "auto"  # a number's regime: the one in force on the day, in the number's time zone
 CATEGORIES = ("marketing", "utility", "authentication", "authentication_international", "service")
@@ -175,7 +175,8 @@ def _cards(file: Path, folder: Path, named: _Cards) -> dict[str, tuple[Card, ...
         currency, day = match[2].upper(), date.fromisoformat(match[3])
         if day >= named.since:
             rates = _rates(path, folder, currency, named.without)
-            found.setdefault(currency, []).append(Card(currency, day, rates))
+            tiers = _tiers(path.with_name(f"{path.stem}_volume_tiers.csv"), folder, currency, rates)
+            found.setdefault(currency, []).append(Card(currency, day, rates, tiers))
     if not found:
         raise TariffError(f"{file}: there is no rate card {folder}/rates/{named.name}_<currency>_<date>.csv")
     return {currency: tuple(cards) for currency, cards in found.items()}
@@ -213,6 +214,39 @@ def _rates(file: Path, folder: Path, currency: str, without: tuple[str, ...]) ->
                 raise TariffError(f"{file}:{line}: a rate can not be negative")
             rates[row["market"], category] = Rate(micros, f"{source}:{line}")
     return rates
+
+
+def _tiers(
+    file: Path, folder: Path, currency: str, rates: dict[tuple[str, str], Rate]
+) -> dict[tuple[str, str], tuple[Tier, ...]]:
+    """Read the volume tiers of a rate card, where there are any. Their rates are Meta's own, rounded by it."""
+    found: dict[tuple[str, str], list[Tier]] = {}
+    if not file.exists():
+        return {}
+    source = file.relative_to(folder)
+    next_lower: dict[tuple[str, str], int | None] = {}  # None: the last tier goes up to MAX
+    for line, row in _rows(file, ("market", "category", "currency", "tier_from", "tier_to", "rate")):
+        place, key = f"{file}:{line}", (row["market"], row["category"])
+        try:
+            lower, rate = int(row["tier_from"]), parse_micros(row["rate"])
+            upper = None if row["tier_to"] == "MAX" else int(row["tier_to"])
+        except ValueError as error:
+            raise TariffError(f"{place}: {error}") from error
+        tiers = found.setdefault(key, [])
+        if row["currency"] != currency or key not in rates:
+            raise TariffError(f"{place}: the card beside it has no {key[1]} rate for {key[0]} in {row['currency']}")
+        if lower != next_lower.get(key, 0) or (upper is not None and upper < lower):
+            raise TariffError(f"{place}: a tier must begin where the one before it ended, the first one at 0")
+        if not 0 <= rate <= (tiers[-1].rate.micros if tiers else rate):
+            raise TariffError(f"{place}: a higher tier can not be dearer")
+        if not tiers and rate != rates[key].micros:
+            raise TariffError(f"{place}: the first tier's rate must be the card's list rate")
+        tiers.append(Tier(lower, Rate(rate, f"{source}:{line}")))
+        next_lower[key] = None if upper is None else upper + 1
+    for (market, category), missing in next_lower.items():
+        if missing is not None:
+            raise TariffError(f"{file}: the last tier of {market}, {category} must go up to MAX")
+    return {key: tuple(tiers) for key, tiers in found.items()}
 
 
 def _market_rows(file: Path) -> Iterator[MarketRow]:

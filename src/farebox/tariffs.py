@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from farebox.core.tariff import InForce, Tariff, UnpricedError
+from farebox.core.in_force import InForce
+from farebox.core.tariff import Tariff, UnpricedError
 from farebox.directory import Number
 from farebox.tariff_files import AUTO, load_folder
 
@@ -53,7 +54,9 @@ class Tariffs:
         in its currency.
         """
         tariff, day = self.regime_at(number, now_ms)
-        return InForce(tariff, tariff.card(number.currency, day), day, number.markup)
+        return InForce(
+            tariff, tariff.card(number.currency, day), day, number.markup, now_ms, number.abroad, number.volume
+        )
 
     def regime_at(self, number: Number, now_ms: int) -> tuple[Tariff, date]:
         """Return a number's regime at a moment, and its day: all that windows and pools need, card or no card."""

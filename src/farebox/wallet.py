@@ -28,6 +28,7 @@ MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5
 MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
+UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
 SCRIPTS = ("take", "close", "extend", "credit", "open", "converse")
 
 
@@ -123,14 +124,12 @@ class Wallet:
         """Decide about a send and take its fare in one step; None where the wallet is missing and must be rebuilt."""
         return await self._takes.submit(ask)
 
-    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, bool]]) -> None:
+    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]]) -> None:
         """Give back what ended holds had set aside, less the billed fare.
 
-        An end is (hold id, billed micro-units, whether its free unit goes back to the pool).
+        An end is (hold id, billed micro-units, what becomes of its free unit: "", UNIT_BACK, or the pool it is now of).
         """
-        arguments = [
-            text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), "1" if unit else "0")
-        ]
+        arguments = [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
         await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
 
     async def extend(self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None) -> int | None:

@@ -17,7 +17,7 @@ IMPORT_MS = (time.perf_counter() - import_started) * 1e3
 from farebox.assets import asset  # noqa: E402
 from farebox.core import recipient as plans  # noqa: E402
 from farebox.core.recipient import Recipients, country_of  # noqa: E402
-from farebox.tariffs import load_tariffs  # noqa: E402
+from farebox.tariffs import Tariffs  # noqa: E402
 
 RECIPIENTS = 1_000_000
 SEED = 20261001
@@ -92,8 +92,8 @@ def main() -> None:
     took_ms = (time.perf_counter() - started) * 1e3
     say(f"plans of {plans._plan.cache_info().currsize} countries: {took_ms:.0f} ms, {memory_kb() - before_kb} kB\n")
     dice = random.Random(SEED)
-    tariffs = load_tariffs(asset("config/tariffs"))
-    markets = tariffs.by_name(tariffs.names[0]).markets
+    tariffs = Tariffs(asset("config/tariffs"))
+    markets = tariffs.by_name(tariffs.names[0]).cards["USD"][0].markets
     world, american = of_the_world(dice, RECIPIENTS), north_american(dice, RECIPIENTS)
     measure("market of a user, world", markets.of, world, RECIPIENTS)
     measure("market of a user, +1", markets.of, american, RECIPIENTS)

@@ -7,10 +7,11 @@ import pytest
 from farebox.assets import asset
 from farebox.core.fare import price, verdict
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event, State
+from farebox.core.in_force import InForce
 from farebox.core.markup import NO_MARKUP, Markup
 from farebox.core.message import ANYWHERE, Kind, Message
 from farebox.core.reply import Dialect
-from farebox.core.tariff import Class, InForce, UnpricedError, When
+from farebox.core.tariff import Class, UnpricedError, When
 from farebox.core.webhook import Pricing, Status
 from farebox.directory import Number
 from farebox.rows import KnownHold
@@ -137,6 +138,7 @@ def hold(fare_micros: int = 3_400, category: str = "utility") -> KnownHold:
         pool=None,
         delivered=False,
         in_free_entry_point=False,
+        opened_free_entry_point=False,
         recipient="16505551234",
         opens=None,
         sent_with=None,

@@ -19,6 +19,7 @@ class DecidingWebhook(Given):
     status: str | None
     at: datetime | None
     pricing: dict[str, str] | None = Field(description="What WhatsApp says the delivery costs: type and category.")
+    priced_by: str | None = Field(description="What set the price, where it was not the rate card's list rate.")
     error_code: int | None
 
 
@@ -116,6 +117,9 @@ def _webhook(stored: str | None) -> DecidingWebhook | None:
     return DecidingWebhook(
         status=kept.get("status"),
         at=datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else None,
-        pricing={name: str(pricing.get(name, "")) for name in ("type", "category")} if pricing else None,
+        pricing={name: str(pricing.get(name, "")) for name in ("type", "category", "cost") if name in pricing}
+        if pricing
+        else None,
+        priced_by=kept.get("priced_by"),
         error_code=kept.get("error_code"),
     )

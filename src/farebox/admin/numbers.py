@@ -67,6 +67,11 @@ class NumberPut(Taken):
         description="Paid messages are refused when available is at or below this.",
         json_schema_extra={"default": "0.00"},
     )
+    auth_international: bool | None = Field(
+        None,
+        description="Whether authentication templates to other countries cost the international rate; null: as "
+        "WhatsApp's account_update webhook says.",
+    )
     low_balance_at: AmountFromZero | None = Field(
         None, description="low_balance is true while available is below this."
     )
@@ -107,6 +112,7 @@ class Number(Given):
     mode: str
     funds_rule: str
     block_at: Amount
+    auth_international: bool | None
     low_balance_at: Amount | None
     created_at: datetime
     balance: Balance
@@ -217,6 +223,7 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
         body.webhook_secret,
         gate.clock.now_ms(),
         list(given),
+        body.auth_international,
     )
     if row is None:
         raise ProblemError(
@@ -251,6 +258,7 @@ async def _shown(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
                 mode=row["mode"],
                 funds_rule=row["funds_rule"],
                 block_at=row["block_at_micros"],
+                auth_international=row["auth_international"],
                 low_balance_at=low_at,
                 created_at=row["created_at"],
                 balance=Balance(

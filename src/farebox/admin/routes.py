@@ -1,6 +1,6 @@
 """The table of routes. From a row come the server's route, the checks of a request and its place in /openapi.json."""
 
-from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, topups
+from farebox.admin import accounts, clock, entries, health, keys, messages, numbers, templates, topups
 from farebox.admin.models import Nothing
 from farebox.admin.routing import TEXT, Route, get, write
 
@@ -99,6 +99,21 @@ ROUTES: tuple[Route, ...] = (
         query=Nothing,
         answers={200: messages.Message},
         problems=(404,),
+    ),
+    # Templates.
+    get(
+        "/v1/templates",
+        "List the templates, and which change makes one dearer",
+        templates.index,
+        query=templates.TemplatesQuery,
+        answers={200: templates.Templates},
+    ),
+    get(
+        "/v1/templates/changes",
+        "List what changed about templates",
+        templates.history,
+        query=templates.ChangesQuery,
+        answers={200: templates.Changes},
     ),
     # Keys.
     get("/v1/keys", "List the applications' keys", keys.index, query=keys.KeysQuery, answers={200: keys.Keys}),

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from farebox.core.account import AUTHENTICATION, INTERNATIONAL
+from farebox.core.bid import Bid, cost_micros
 from farebox.core.hold import AUTHENTICATION_TTL_MS, CALL_TTL_MS, TTL_MS, Event
+from farebox.core.in_force import InForce
 from farebox.core.message import Kind, Message
-from farebox.core.tariff import InForce, Offer, UnpricedError
-from farebox.core.webhook import Status
+from farebox.core.tariff import Offer, UnpricedError
+from farebox.core.webhook import Pricing, Status
 
-TEMPLATE_CATEGORIES = frozenset({"marketing", "utility", "authentication"})
+MARKETING = "marketing"
+TEMPLATE_CATEGORIES = frozenset({MARKETING, "utility", AUTHENTICATION})
+MAX_COST_FACTOR = 10  # a cost of more times what was expected is in another unit, and not to be believed
 # What webhooks call categories, in the words of the rate cards. Conversation-based pricing before 2023-06 knew two.
 CARD_CATEGORIES = {"marketing_lite": "marketing"}
 
@@ -22,29 +27,34 @@ class Priced:
     note: str | None
 
 
-def price(message: Message, *, template_category: str | None, tariff: InForce) -> Priced:
+def price(message: Message, *, template_category: str | None, tariff: InForce, bid_amount: int | None = None) -> Priced:
     """Return the offer for a message.
 
-    A template whose category is not known is reserved at the dearest category of its market: the webhook corrects.
-    Raises UnpricedError where the tariff has no rate.
+    `bid_amount` is the maximum price of a marketing template that is sent as one: it is set aside in place of the
+    card's rate, because the price itself is known with the delivery. A template whose category is not known is reserved
+    at the dearest category of its market: the webhook corrects. Raises UnpricedError where the tariff has no rate.
     """
     market = tariff.market_of(message.user)
-    note = None
+    note = cap = None
     match message.kind:
+        case Kind.TEMPLATE if template_category == AUTHENTICATION:
+            kind = category = tariff.authentication(message.user)
         case Kind.TEMPLATE if template_category in TEMPLATE_CATEGORIES:
             kind = category = template_category
+            if category == MARKETING and bid_amount is not None:
+                cap = Bid(bid_amount, message.bid_multiplier).cap(tariff.card.currency)
         case Kind.TEMPLATE:
-            kind = category = tariff.dearest_category(market)
+            kind = category = tariff.dearest_category(message.user)
             note = f"the template is not in the registry: reserved at the dearest category, {category}"
         case Kind.DIRECT:
             kind, category = f"direct_{message.category}", message.category
         case _:
             kind = category = message.kind.value
-    offer = tariff.offer(kind=kind, category=category, market=market)
+    offer = tariff.offer(kind=kind, category=category, market=market, cap=cap)
     ttl_ms = TTL_MS
     if message.kind is Kind.CALL:
         ttl_ms = CALL_TTL_MS
-    elif category == "authentication" and note is None:
+    elif category in (AUTHENTICATION, INTERNATIONAL) and note is None:
         ttl_ms = AUTHENTICATION_TTL_MS
     if offer.unpriced:
         note = "no card has a rate for this: it is paid, and charged nothing here"
@@ -66,6 +76,10 @@ class HoldFacts(Protocol):
     def market(self) -> str:
         """The market the message was reserved for."""
 
+    @property
+    def bid(self) -> bool:
+        """Whether what was set aside is a maximum price."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -75,6 +89,7 @@ class Verdict:
     billed_micros: int
     drift: str | None = None  # where WhatsApp's view differs from ours, both in one line
     unknown: bool = False  # the webhook used a category or type that no rule here knows
+    priced_by: str | None = None  # what set the price, where it is not the card's list rate
     conversation: str | None = None  # the category of the conversation that the delivery belongs to
 
 
@@ -96,23 +111,60 @@ def verdict(status: Status, hold: HoldFacts, *, tariff: InForce | None) -> Verdi
         seen_free = f"reserved as paid {hold.category}, delivered as {status.pricing.type or 'free'}"
         return Verdict(Event.DELIVER, 0, seen_free if hold.fare_micros else None, conversation=conversation)
     market = tariff.market_of(status.users[0]) if status.users and tariff is not None else hold.market
-    billed_micros = _charge_micros(tariff, market, category or hold.category)
-    if billed_micros is None:
+    charge = _charge(status.pricing, hold, category or hold.category, market, tariff)
+    if charge is None:
         # No card, or a category or market that Meta added since: what was reserved is the best price we have.
         unpriced = f"no rate for {status.pricing.category} in {market}"
         return Verdict(Event.DELIVER, hold.fare_micros, unpriced, unknown=True, conversation=conversation)
-    drift = None
-    if (category, market, billed_micros) != (hold.category, hold.market, hold.fare_micros):
+    drift = charge.flaw
+    if drift is None and (category, market, charge.forecast_micros) != (hold.category, hold.market, hold.fare_micros):
         drift = f"reserved {hold.category} in {hold.market}, delivered as {category} in {market}"
-    unknown = not status.pricing.known
-    return Verdict(Event.DELIVER, billed_micros, drift, unknown=unknown, conversation=conversation)
+    return Verdict(
+        Event.DELIVER,
+        charge.micros,
+        drift,
+        unknown=not status.pricing.known,
+        priced_by=charge.priced_by,
+        conversation=conversation,
+    )
 
 
-def _charge_micros(tariff: InForce | None, market: str, category: str) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    micros: int
+    forecast_micros: int  # what a hold for this category and market should have been
+    priced_by: str | None = None
+    flaw: str | None = None
+
+
+def _charge(pricing: Pricing, hold: HoldFacts, category: str, market: str, tariff: InForce | None) -> _Charge | None:
+    """Return what a delivery is charged: by its own cost, its volume tier, or the list rate; None without a rate.
+
+    Only deliveries of the Marketing Messages API tell a cost, in the currency of the account. A bid without one is
+    charged the card's rate, but never more than the maximum price. A cost that makes no sense charges what was held.
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/marketing-messages/pricing
+    """
+    if tariff is None:
+        return None
     try:
-        return None if tariff is None else tariff.charge_micros(market, category)
+        listed_micros = tariff.charge_micros(market, category)
     except UnpricedError:
         return None
+    capped_micros = min(listed_micros, hold.fare_micros) if hold.bid else listed_micros
+    forecast_micros = hold.fare_micros if hold.bid and category == hold.category else listed_micros
+    if category == MARKETING and pricing.cost_amount:
+        told = f"{pricing.cost_amount} {pricing.cost_currency}"
+        micros = cost_micros(pricing.cost_amount) if pricing.cost_currency == tariff.card.currency else None
+        charged_micros = 0 if micros is None else tariff.markup.fare_micros(micros)
+        most_micros = max(hold.fare_micros, listed_micros)
+        if 0 < charged_micros <= MAX_COST_FACTOR * most_micros:
+            dearer = f"the cost {told} is above what was held" if charged_micros > most_micros else None
+            return _Charge(charged_micros, hold.fare_micros, f"cost of the webhook: {told}", dearer)
+        return _Charge(hold.fare_micros or listed_micros, forecast_micros, flaw=f"the cost {told} makes no sense")
+    tier = None if hold.bid else tariff.tier_rate(market, category)
+    if tier is not None:
+        return _Charge(tariff.markup.fare_micros(tier.micros), forecast_micros, f"volume tier: {tier.source}")
+    return _Charge(capped_micros, forecast_micros)
 
 
 def card_category(category: str) -> str:

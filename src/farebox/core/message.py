@@ -6,13 +6,16 @@ Source of the fields: Meta, "Messages API" (developers.facebook.com, business-me
 
 import json
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from farebox.core.money import read_decimal
 from farebox.core.recipient import UNKNOWN, RecipientError, Recipients
 
 CORRELATION = "biz_opaque_callback_data"  # a field of the send that its status webhooks bring back
 MAX_NAME = 512  # Meta's limit on a template's name; languages are shorter still
+MAX_MULTIPLIER = 1_000  # of a maximum price; Meta names no limit, beyond this it is a slip of the keyboard
 ANYWHERE = Recipients(UNKNOWN)  # of a business number whose country is not known: every number is international
 
 
@@ -42,6 +45,7 @@ class Message:
     template_name: str = ""
     template_language: str = ""
     client_reference: str = ""
+    bid_multiplier: Decimal = Decimal(1)  # of a marketing template with a maximum price: this send's share of it
     has_correlation: bool = False  # the client uses the correlation field itself: its value is left alone
 
 
@@ -71,7 +75,10 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     )
     if type_ in ("template", "hsm"):
         name, language = _template(fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm")))
-        return replace(common, kind=Kind.TEMPLATE, template_name=name, template_language=language)
+        multiplier = _bid_multiplier(fields.get("bid_spec"))
+        return replace(
+            common, kind=Kind.TEMPLATE, template_name=name, template_language=language, bid_multiplier=multiplier
+        )
     if "template" in fields or "hsm" in fields:
         raise BadMessageError("a message with a template must have the type template")
     category = fields.get("category")
@@ -114,7 +121,7 @@ def storable(text: str) -> str:
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
     except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
         raise BadMessageError(str(reason)) from None
@@ -163,6 +170,19 @@ def _from_hsm(hsm: object) -> object:
     return {**hsm, "name": hsm.get("element_name")} if isinstance(hsm, dict) else hsm
 
 
+def _bid_multiplier(spec: object) -> Decimal:
+    """Return what a send multiplies its template's maximum price with; it decides how much is set aside."""
+    value = spec.get("per_message_bid_multiplier") if isinstance(spec, dict) else None
+    if value is None:
+        return Decimal(1)
+    multiplier = read_decimal(str(value)) if isinstance(value, int | str | Decimal) else None
+    if multiplier is None or isinstance(value, bool) or not 0 < multiplier <= MAX_MULTIPLIER:
+        raise BadMessageError(
+            f"bid_spec.per_message_bid_multiplier must be a number above 0 and up to {MAX_MULTIPLIER}, like 1.5"
+        )
+    return multiplier
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
@@ -170,6 +190,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise BadMessageError(f"the field {twice[:40]} is given twice")
     return fields
+
+
+def _number(text: str) -> Decimal:
+    """Read a number with decimals exactly; one without end is 0, which is nothing that a send could mean."""
+    return read_decimal(text) or Decimal()
 
 
 def _no_constant(name: str) -> None:

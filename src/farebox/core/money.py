@@ -4,10 +4,12 @@ Fares are far below a cent, so a cent ledger could not hold them; six decimals h
 """
 
 import re
+from decimal import Decimal, InvalidOperation
 
 MICROS_PER_UNIT = 1_000_000
 # Lua numbers are doubles: integers are exact below 2^53. About 9 billion units of any currency.
 MAX_MICROS = 2**53 - 1
+MAX_DECIMAL = 40  # characters, and digits before and after the point
 _AMOUNT = re.compile(r"(-?)(\d{1,10})(?:\.(\d{1,6}))?", re.ASCII)
 
 
@@ -31,6 +33,15 @@ def parse_micros(text: str) -> int:
     if micros > MAX_MICROS:
         raise AmountError(f'"{text}" is larger than the largest amount, {format_micros(MAX_MICROS)}')
     return -micros if sign else micros
+
+
+def read_decimal(text: str) -> Decimal | None:
+    """Read a number of any JSON spelling exactly; None where it is none, or has digits or an exponent without end."""
+    try:
+        number = Decimal(text) if len(text) <= MAX_DECIMAL else None
+    except InvalidOperation:
+        return None
+    return number if number is not None and number.is_finite() and abs(number.adjusted()) < MAX_DECIMAL else None
 
 
 def format_micros(micros: int) -> str:

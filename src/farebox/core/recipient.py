@@ -147,6 +147,11 @@ class Recipients:
         except RecipientError:
             return cls(UNKNOWN)
 
+    @property
+    def country(self) -> str:
+        """Return the ISO country of the business number; UNKNOWN where its digits do not tell."""
+        return UNKNOWN if self._home is None else self._home.country
+
     def resolve(self, to: str) -> Recipient:
         """Read a recipient; raises RecipientError, and nothing else, where there is none in the text.
 

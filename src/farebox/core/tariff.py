@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from farebox.core.market import Markets
-from farebox.core.markup import NO_MARKUP, Markup
+from farebox.core.markup import Markup
 
 HOUR_MS = 3_600_000
 MAX_OFFERS = 10_000  # kinds x markets x a few currencies, months and mark-ups; a bound, not a tuning knob
@@ -69,6 +70,14 @@ class Rate:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The published rate from one message of a month on, in one market and category."""
+
+    lower: int
+    rate: Rate
+
+
 @dataclass(frozen=True)
 class Card:
     """A rate card in one currency."""
@@ -76,6 +85,12 @@ class Card:
     currency: str
     valid_from: date
     rates: Mapping[tuple[str, str], Rate]
+    tiers: Mapping[tuple[str, str], tuple[Tier, ...]] = field(default_factory=dict)  # lowest first; most have none
+
+    @cached_property
+    def market_names(self) -> tuple[str, ...]:
+        """Return the markets that it has rates for."""
+        return tuple(sorted({market for market, _ in self.rates}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,29 +169,36 @@ class Tariff:
         """Return the name of a month's pool."""
         return f"{self.pool_name}:{month}"
 
-    def offer(self, card: Card, *, kind: str, category: str, market: str, month: str, markup: Markup) -> Offer:
+    def offer(
+        self, card: Card, *, kind: str, category: str, market: str, month: str, markup: Markup, cap: Rate | None = None
+    ) -> Offer:
         """Return the terms of a message of this kind ("service", "utility", "direct_utility", ...).
 
-        `month` ("2026-11", in the number's time zone) names the pool that a free unit is taken from. Offers are few
-        (kinds x markets), so each is built once.
+        `month` ("2026-11", in the number's time zone) names the pool that a free unit is taken from. `cap` is the
+        highest price that was bid, in place of the card's. Offers are few (kinds x markets), so each is built once.
         """
-        key = (kind, market, month, card.currency, card.valid_from, markup)
+        key = (kind, market, month, card.currency, card.valid_from, markup, cap)
         known = self._offers.get(key)
         if known is not None:
             return known
-        terms = tuple(self._term(rule, card, market, month, markup) for rule in self.rules[kind])
+        terms = tuple(
+            self._term(rule, cap or self._rate(rule, card, market), month, markup) for rule in self.rules[kind]
+        )
         wire = json.dumps([self._wire(term) for term in terms], separators=(",", ":"))
         offer = Offer(self.name, category, market, terms, wire)
         if len(self._offers) >= MAX_OFFERS:
             self._offers.clear()
-        self._offers[key] = offer
+        if cap is None:  # bids are as many as clients like
+            self._offers[key] = offer
         return offer
 
-    def _term(self, rule: TermRule, card: Card, market: str, month: str, markup: Markup) -> Term:
+    def _rate(self, rule: TermRule, card: Card, market: str) -> Rate | None:
+        return None if rule.rate is None else rate_of(card, market, rule.rate, rule.or_rate)
+
+    def _term(self, rule: TermRule, rate: Rate | None, month: str, markup: Markup) -> Term:
         pool = self.pool(month) if rule.when is When.POOL else None
-        if rule.rate is None:
+        if rule.rate is None or rate is None:
             return Term(rule, 0, "", pool)
-        rate = rate_of(card, market, rule.rate, rule.or_rate)
         return Term(rule, markup.fare_micros(rate.micros), rate.source, pool)
 
     def _wire(self, term: Term) -> dict[str, Any]:
@@ -216,62 +238,3 @@ def rate_of(card: Card, market: str, category: str, or_category: str | None = No
 def month_of(day: date) -> str:
     """Return the month of a day: "2026-11"."""
     return f"{day.year:04d}-{day.month:02d}"
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """A tariff on a day, for a number: what prices its messages now."""
-
-    tariff: Tariff
-    card: Card
-    day: date
-    markup: Markup = NO_MARKUP
-
-    @property
-    def month(self) -> str:
-        """The month that free units are counted in: "2026-11"."""
-        return month_of(self.day)
-
-    @property
-    def note(self) -> str | None:
-        """What an operator should know about the card: that it is not the one of the day."""
-        if self.card.valid_from > self.day:
-            return f"no rate card of {self.day} is known: priced by the first one, of {self.card.valid_from}"
-        changed = next((change for change in self.tariff.card_changes if change <= self.day), None)
-        if changed is not None and changed > self.card.valid_from:
-            return f"no rate card of {changed} is known: priced by the one before, of {self.card.valid_from}"
-        return None
-
-    def market_of(self, user: str) -> str:
-        """Return the market of a recipient on the day, but none that the card is too old to know.
-
-        A card that stands in for an older one has the older markets as well: a country moves no sooner for that.
-        """
-        return self.tariff.markets_on(min(self.day, self.card.valid_from)).of(user)
-
-    def rate(self, market: str, category: str) -> Rate:
-        """Return Meta's own rate; raises UnpricedError."""
-        return rate_of(self.card, market, category)
-
-    def dearest_category(self, market: str) -> str:
-        """Return the template category that costs most in a market: what an unknown template is reserved at."""
-        return max(
-            ("utility", "authentication", "marketing"),
-            key=lambda category: self.rate(market, category).micros,
-        )
-
-    def offer(self, *, kind: str, category: str, market: str) -> Offer:
-        """Return the terms of a message."""
-        return self.tariff.offer(
-            self.card, kind=kind, category=category, market=market, month=self.month, markup=self.markup
-        )
-
-    def charge_micros(self, market: str, category: str) -> int:
-        """Return what a delivery of a category costs that WhatsApp calls regular; raises UnpricedError.
-
-        The tariff's own term for that category says which column of the card counts, and which one stands in for it.
-        """
-        terms = (rule for rules in self.tariff.rules.values() for rule in rules if rule.rate is not None)
-        rule = next((rule for rule in terms if category in (rule.rate, rule.opens)), None)
-        rate = rate_of(self.card, market, rule.rate or category, rule.or_rate) if rule else self.rate(market, category)
-        return self.markup.fare_micros(rate.micros)

@@ -11,9 +11,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+from farebox.core.account import Notice, notices
 from farebox.core.message import CORRELATION, storable
 from farebox.core.recipient import USER_ID
 
@@ -42,6 +43,8 @@ class Pricing:
     type: str
     category: str
     billable: bool
+    cost_amount: str = ""  # as it was written; only bids bring one
+    cost_currency: str = ""
 
     @property
     def free(self) -> bool:
@@ -81,18 +84,30 @@ class Status:
     def evidence(self) -> dict[str, Any]:
         """Return what the explanation of a charge keeps of this webhook."""
         pricing = None if self.pricing is None else {"type": self.pricing.type, "category": self.pricing.category}
+        if self.pricing is not None and pricing is not None and self.pricing.cost_amount:
+            pricing["cost"] = f"{self.pricing.cost_amount} {self.pricing.cost_currency}"
         return {"status": self.status, "at_ms": self.at_ms, "pricing": pricing, "error_code": self.error_code}
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateChange:
-    """A template was approved, paused, moved to another category."""
+    """What a webhook or a list says about a template; None: it does not say.
+
+    Impending changes of category: a webhook announces them a day before, and a list shows the category that it holds
+    for correct (https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/template-categorization).
+    """
 
     waba_id: str
     name: str
     language: str
     category: str | None
     status: str | None
+    coming: str | None = None  # the category it is about to have; its own: nothing is coming
+    coming_ms: int | None = None
+    previous: str | None = None  # the category it had
+    bid_known: bool = False  # whether this source tells bids; where it does, None is "without"
+    bid_amount: int | None = None
+    said_ms: int | None = None  # when WhatsApp said so; None: a list, which is true when it is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,29 @@ class Part:
     inbound: tuple[Inbound, ...]
     statuses: tuple[Status, ...]
     templates: tuple[TemplateChange, ...]
+    account: tuple[Notice, ...] = ()
+
+
+class _Written(float):
+    """A number with decimals that remembers its text: an amount is read from that, never from the float.
+
+    For the rest it is the float that the json module makes and writes, so that a payload can be cut and relayed.
+    """
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+
+def _written(value: object) -> str:
+    if isinstance(value, _Written):
+        return storable(value.text)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def sign(body: bytes, secret: str) -> str:
@@ -120,7 +158,7 @@ def signature_ok(body: bytes, secret: str, header: str) -> bool:
 def load_webhook(body: bytes) -> dict[str, Any]:
     """Read the JSON of a webhook; raises BadWebhookError."""
     try:
-        payload = json.loads(body)
+        payload = json.loads(body, parse_float=_Written)
     except (ValueError, RecursionError):
         raise BadWebhookError("the body is not valid JSON") from None
     if not isinstance(payload, dict):
@@ -136,9 +174,10 @@ def parts_of(payload: dict[str, Any]) -> list[Part]:
             number_id=number_id,
             inbound=tuple(_inbound(value)),
             statuses=tuple(_statuses(value)),
-            templates=tuple(_templates(waba_id, _text(change.get("field")), value)),
+            templates=tuple(_templates(waba_id, said_ms, _text(change.get("field")), value)),
+            account=tuple(notices(value) if change.get("field") == "account_update" else ()),
         )
-        for waba_id, number_id, change, value in _changes(payload)
+        for waba_id, number_id, said_ms, change, value in _changes(payload)
     ]
 
 
@@ -160,14 +199,14 @@ def cut_for(payload: dict[str, Any], number_ids: set[str], waba_ids: set[str]) -
     return json.dumps({**payload, "entry": entries}, separators=(",", ":")).encode()
 
 
-def _changes(payload: dict[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any], dict[str, Any]]]:
+def _changes(payload: dict[str, Any]) -> Iterator[tuple[str, str | None, int | None, dict[str, Any], dict[str, Any]]]:
     if "entry" not in payload and ("messages" in payload or "statuses" in payload):
         # Unwrapped. A number that it may name is not believed: it is the receiver's secret that says whose it is.
-        yield "", None, {}, payload
+        yield "", None, None, {}, payload
     for entry in _dicts(payload.get("entry")):
         for change in _dicts(entry.get("changes")):
             value = _dict(change.get("value"))
-            yield _text(entry.get("id")), _number_id(value), change, value
+            yield _text(entry.get("id")), _number_id(value), _seconds(entry.get("time")), change, value
 
 
 def _number_id(value: dict[str, Any]) -> str | None:
@@ -192,10 +231,13 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
         pricing, conversation = _dict(status.get("pricing")), _dict(status.get("conversation"))
         price = None
         if pricing:
+            cost = _dict(pricing.get("cost"))
             price = Pricing(
                 type=_text(pricing.get("type")),
                 category=_text(pricing.get("category")).replace("-", "_"),
                 billable=pricing.get("billable") is not False,
+                cost_amount=_written(cost.get("amount")),
+                cost_currency=_text(cost.get("currency")),
             )
         errors = _dicts(status.get("errors"))
         code = errors[0].get("code") if errors else None
@@ -212,17 +254,28 @@ def _statuses(value: dict[str, Any]) -> Iterator[Status]:
         )
 
 
-def _templates(waba_id: str, field: str, value: dict[str, Any]) -> Iterator[TemplateChange]:
+def _templates(waba_id: str, said_ms: int | None, field: str, value: dict[str, Any]) -> Iterator[TemplateChange]:
     name = _text(value.get("message_template_name"))
-    if not name:
-        return
     language = _text(value.get("message_template_language")).replace("-", "_")
-    if field == "template_category_update":
-        # Without previous_category the change is only impending, and new_category names the current one.
-        yield TemplateChange(waba_id, name, language, _text(value.get("new_category")).lower() or None, None)
-    elif field == "message_template_status_update":
-        category = _text(value.get("message_template_category")).lower() or None
-        yield TemplateChange(waba_id, name, language, category, _text(value.get("event")).upper() or None)
+    if not name or field not in ("template_category_update", "message_template_status_update"):
+        return
+    said = TemplateChange(waba_id, name, language, None, None, said_ms=said_ms)
+    if field == "message_template_status_update":
+        status = _text(value.get("event")).upper() or None
+        yield replace(said, category=_category(value, "message_template_category"), status=status)
+        return
+    # The trap: while the change is only announced, new_category names the current category and correct_category the
+    # one to come. Once it is done, previous_category names the old one.
+    current, previous = _category(value, "new_category"), _category(value, "previous_category")
+    if previous is not None:
+        yield replace(said, category=current, previous=previous)
+    else:
+        due_ms = _seconds(value.get("category_update_timestamp"))
+        yield replace(said, category=current, coming=_category(value, "correct_category"), coming_ms=due_ms)
+
+
+def _category(value: dict[str, Any], name: str) -> str | None:
+    return _text(value.get(name)).lower() or None
 
 
 def _recipients(status: dict[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .pricing import REGIMES
@@ -65,6 +66,8 @@ class SimulatorConfig:
     webhook_url: str = ""
     """Where webhooks go. Empty: statuses still happen (and use the free pool), nobody is told."""
     numbers: tuple[Number, ...] = field(default_factory=lambda: (Number(),))
+    account_fields: dict[str, Any] = field(default_factory=dict)
+    """What an account tells about itself besides the usual (`auth_international_rate_eligibility`)."""
     public_url: str = ""
     """How links to the simulator start. Empty: the address the request came in on."""
 

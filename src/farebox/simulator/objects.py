@@ -55,6 +55,7 @@ class Objects:
             if call is not None:
                 return answer({"pricing_analytics": self._analytics.points(object_id, call), "id": object_id})
             account = {"id": object_id, "name": "Simulated Business", "timezone_id": "1", "currency": "USD"}
+            account |= self._config.account_fields
             return answer(_choose(account | {"message_template_namespace": namespace(object_id)}, request))
         raise unknown_object(object_id, request.method)
 

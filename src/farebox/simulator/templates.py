@@ -35,6 +35,8 @@ class Template:
     components: list[dict[str, Any]] = field(default_factory=list)
     id: str = ""
     parameter_format: str = "POSITIONAL"
+    more: dict[str, Any] = field(default_factory=dict)
+    """Fields that only some accounts have and that are given only when asked for (`optimization_spec`)."""
 
     def as_json(self) -> dict[str, Any]:
         """Write it as Graph does."""
@@ -46,6 +48,7 @@ class Template:
             "status": self.status,
             "category": self.category,
             "id": self.id,
+            **self.more,
         }
 
     def check_parameters(self, sent: Any) -> None:
@@ -80,6 +83,7 @@ class Templates:
     def __init__(self, waba_ids: tuple[str, ...]) -> None:
         self._ids = itertools.count(1_594_425_377_000_001)
         self._by_waba: dict[str, dict[tuple[str, str], Template]] = {}
+        self.refused_fields: tuple[str, ...] = ()
         for waba_id in waba_ids:
             self.open_account(waba_id)
 
@@ -135,6 +139,9 @@ class Templates:
         start = _start(query, limit)
         shown = found[start : start + limit]
         fields = [name for name in query.get("fields", "").split(",") if name] or list(DEFAULT_FIELDS)
+        for name in fields:
+            if name in self.refused_fields:
+                raise GraphError(100, message=f"(#100) Tried accessing nonexisting field ({name})")
         data = [{key: value for key, value in t.as_json().items() if key in fields or key == "id"} for t in shown]
         answer: dict[str, Any] = {"data": data}
         if shown:
