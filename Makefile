@@ -1,11 +1,12 @@
 # make run    sets everything up and starts the sandbox
 # make test   sets everything up and runs all tests
 # make check  linters and types, strict
+# make machine STEPS=100000  random lives against an independent model, for as long as you like
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check clean bench-fares bench-markets
+.PHONY: help run test check machine clean bench-fares bench-markets
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -22,6 +23,9 @@ check: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+machine: .venv/installed
+	STEPS=$(or $(STEPS),100000) $(PY) -m pytest tests/test_machine.py $(ARGS)
 
 bench-fares bench-markets: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*

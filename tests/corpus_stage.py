@@ -135,7 +135,7 @@ class _OneNumber(Ledger):
 
 
 @asynccontextmanager
-async def open_stage(stores: EmbeddedStores, folder: Path) -> AsyncIterator[Stage]:
+async def open_stage(stores: EmbeddedStores, folder: Path, *, tariffs: Path | None = None) -> AsyncIterator[Stage]:
     """Open a gate on a database of its own, with the registry that the plays know."""
     name = f"stage_{uuid4().hex}"
     admin = await asyncpg.connect(stores.database_url.replace("/farebox?", "/postgres?"))
@@ -146,6 +146,7 @@ async def open_stage(stores: EmbeddedStores, folder: Path) -> AsyncIterator[Stag
             database_url=stores.database_url.replace("/farebox?", f"/{name}?"),
             redis_url=stores.redis_url,
             data_dir=folder,
+            tariffs_dir=tariffs,
             upstream_url=str(server.make_url("")).rstrip("/"),
         )
         async with open_gate(settings) as gate:
