@@ -132,7 +132,7 @@ def _migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _reconcile(settings: Settings, _: argparse.Namespace) -> int:
-    from farebox.reconcile import compare  # noqa: PLC0415
+    from farebox.reconcile import LOOKS, compare  # noqa: PLC0415
     from farebox.supervisor import Stop, stores  # noqa: PLC0415
 
     async def run() -> int:
@@ -143,7 +143,7 @@ def _reconcile(settings: Settings, _: argparse.Namespace) -> int:
             ledger = await Ledger.connect(named.database_url, timeout_s=RECONCILE_TIMEOUT_S)
             wallet = Wallet(named.redis_url, timeout_s=RECONCILE_TIMEOUT_S)
             try:
-                async for comparison in compare(ledger, wallet):
+                async for comparison in compare(ledger, wallet, looks=LOOKS):
                     compared += 1
                     differing += bool(comparison.differences)
                     for difference in comparison.differences:
