@@ -40,7 +40,7 @@ WHERE hold.hold_id = asked.hold_id;
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
        state_evidence LIKE 'fep%' AS in_free_entry_point,
-       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid,
+       state_evidence LIKE 'fep_offer%' AS answers_ad, regime, rate_source LIKE 'bid %' AS bid,
        recipient, opens, sent_with
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
@@ -93,7 +93,7 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
        state_evidence LIKE 'fep%' AS in_free_entry_point,
-       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid,
+       state_evidence LIKE 'fep_offer%' AS answers_ad, regime, rate_source LIKE 'bid %' AS bid,
        recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 

@@ -225,6 +225,9 @@ class Model:
         if billed and said.conversation:
             billed = 0 if said.conversation in self.charged else billed
             self.charged.add(said.conversation)
+        used = said.kind == "free_customer_service" and said.category == "service" and self.regime(said.at) == "replies"
+        if used and sent.state == "open" and (sent.fare or sent.unit):
+            sent.unit = self.pool(said.at)  # a free unit is of the month of delivery, also for what was taken as paid
         self._settle(sent, billed, said.at + DAY if said.conversation else 0)
         if billed and sent.by in ("fep", "offer"):
             windows.pop("fep", None)
@@ -245,6 +248,8 @@ class Model:
         for sent in several:
             sent.state = state
         for sent in several:
+            if sent.by == "offer" and sent.regime in ("templates", "replies"):
+                self.users[sent.user].windows.pop("fep", None)  # an answer that did not arrive opened nothing
             conversations = self.users[sent.user].conversations
             riders = [one for one in self.messages if one.rides is sent]
             heir = next((one for one in riders if one.state == "open"), None)

@@ -42,10 +42,9 @@ class Conversations:
 
     async def close_free_entry_point(self, hold: KnownHold) -> None:
         """Close the window that an answer opened which did not arrive; the next answer to the click may open it."""
-        if hold.opened_free_entry_point:
-            users, kinds = [hold.recipient], [FREE_ENTRY_POINT]
-            await self._ledger.fetch("close_windows", hold.number_id, users, kinds)
-            await self._wallet.close_windows(hold.number_id, users, kinds)
+        users, kinds = [hold.recipient], [FREE_ENTRY_POINT]
+        await self._ledger.fetch("close_windows", hold.number_id, users, kinds)
+        await self._wallet.close_windows(hold.number_id, users, kinds)
 
     async def _carry(self, opener: KnownHold) -> str:
         """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.

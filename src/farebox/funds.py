@@ -31,7 +31,7 @@ from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
 from farebox.directory import Number
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
-from farebox.rows import End, Ended, NewHold, Resolution
+from farebox.rows import End, Ended, KnownHold, NewHold, Resolution
 from farebox.tariffs import Tariffs
 from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
@@ -160,7 +160,7 @@ class Funds:
                 resolution.hold.number_id, resolution.hold.hold_id, resolution.billed_micros, None
             )
             for resolution in asked
-            if _needs_more(resolution)
+            if resolution.needs_more
         }
         ended = await self._ledger.end(
             event,
@@ -192,7 +192,7 @@ class Funds:
             await self._wallet.close(number_id, ends)
         changed = {end.hold_id for end in ended}
         for resolution in asked:
-            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK:
+            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK and self._opened_window(resolution.hold):
                 await self._conversations.close_free_entry_point(resolution.hold)
             if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
                 await self._conversations.move(event, resolution)
@@ -219,6 +219,10 @@ class Funds:
                 "top-up %s is booked, the wallet of number %s follows with the sweep", topup_id, number.number_id
             )
         return True
+
+    def _opened_window(self, hold: KnownHold) -> bool:
+        """Tell whether a message opened the free entry point when it was taken; in some regimes its delivery does."""
+        return hold.answers_ad and hold.regime in self._tariffs and self._tariffs.by_name(hold.regime).opens_with_answer
 
     def _new_hold(
         self,
@@ -307,12 +311,6 @@ class Funds:
             await self._give_back(hold_ids)
         except (WalletUnavailableError, LedgerUnavailableError) as error:
             log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
-
-
-def _needs_more(resolution: Resolution) -> bool:
-    """Tell whether the bill takes more than is set aside: dearer than its hold, or the hold had already ended."""
-    open_micros = resolution.hold.fare_micros if resolution.hold.open else 0
-    return resolution.billed_micros > open_micros
 
 
 def count_spend(currency: str, category: str, billed_micros: int) -> None:
