@@ -9,7 +9,15 @@ from uuid import UUID
 from farebox import metrics
 from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
-from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, UnpricedError, Window
+from farebox.core.message import Kind
+from farebox.core.tariff import (
+    CUSTOMER_SERVICE,
+    FREE_ENTRY_POINT,
+    FREE_ENTRY_POINT_OFFER,
+    UnpricedError,
+    Window,
+    month_of,
+)
 from farebox.core.webhook import Inbound, Part, Pricing, Status, TemplateChange
 from farebox.directory import Number
 from farebox.funds import count_spend
@@ -117,7 +125,7 @@ async def _resolve(gate: Gate, number: Number, event: Event, decided: list[tuple
                     conversation_id=status.conversation_id or None,
                     conversation=_conversation(gate, number, status, hold, said),
                     drift=said.drift.record() if said.drift else None,
-                    pool=_pool(gate, number, status),
+                    pool=_pool(gate, number, status, hold),
                 )
                 for status, hold, said in decided
             ],
@@ -174,12 +182,15 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
     return category, status.conversation_until_ms or status.at_ms + tariff.conversation_ms
 
 
-def _pool(gate: Gate, number: Number, status: Status) -> str | None:
-    """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent."""
+def _pool(gate: Gate, number: Number, status: Status, hold: KnownHold) -> str | None:
+    """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent.
+
+    A reaction uses none, and where nothing is counted there is none.
+    """
     if status.pricing is None or status.pricing.type not in FREE_UNIT_TYPES or not status.delivered:
         return None
-    in_force = gate.tariffs.at(number, status.at_ms or gate.clock.now_ms())
-    return in_force.tariff.pool(in_force.month)
+    tariff, day = gate.tariffs.regime_at(number, status.at_ms or gate.clock.now_ms())
+    return None if tariff.pool_size == 0 or hold.category == Kind.REACTION else tariff.pool(month_of(day))
 
 
 def _references(statuses: Iterable[Status]) -> list[UUID]:

@@ -181,20 +181,20 @@ class Funds:
             self._clock.now_ms(),
         )
         pools = {resolution.hold.hold_id: resolution.pool or "" for resolution in asked}
-        by_number: dict[str, list[tuple[UUID, int, str]]] = {}
+        by_number: dict[tuple[str, int], list[tuple[UUID, int, str]]] = {}  # and epoch
         for end in ended:
             if end.hold_id in taken and taken[end.hold_id] != end.epoch:
                 # The wallet was rebuilt between our taking and the ledger's booking, and what we took went with it.
                 await self._wallet.extend(end.number_id, end.hold_id, end.billed_micros, end.epoch)
             unit = UNIT_BACK if event in GIVES_UNIT_BACK else pools[end.hold_id]
-            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, unit))
-        for number_id, ends in by_number.items():
-            await self._wallet.close(number_id, ends)
+            by_number.setdefault((end.number_id, end.epoch), []).append((end.hold_id, end.billed_micros, unit))
+        for (number_id, epoch), ends in by_number.items():
+            await self._wallet.close(number_id, ends, epoch)
         changed = {end.hold_id for end in ended}
-        for resolution in asked:
-            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK:
-                await self._conversations.close_free_entry_point(resolution.hold)
-            if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
+        for resolution in (resolution for resolution in asked if resolution.hold.hold_id in changed):
+            if event in GIVES_UNIT_BACK:
+                await self._conversations.close_free_entry_point(resolution.hold, self._tariffs)
+            if resolution.hold.opens or resolution.conversation:
                 await self._conversations.move(event, resolution)
         return ended
 
@@ -277,7 +277,7 @@ class Funds:
                 await self._remember_free_entry_point(hold)
         except OverloadedError:
             if len(holds) == 1:  # nobody recorded it; of several some may be recorded, which the ledger knows
-                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)])
+                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)], holds[0].epoch)
             else:
                 await self._abandon(ids)
             raise
@@ -288,7 +288,7 @@ class Funds:
 
     async def _remember_free_entry_point(self, hold: NewHold) -> None:
         """Write down the window that the wallet opened with this answer, so that a rebuilt wallet knows it."""
-        ends_at_ms = hold.created_ms + self._tariffs.by_name(hold.regime).free_entry_point_ms
+        ends_at_ms = hold.created_ms + self._tariffs.free_entry_point_ms(hold.regime)
         window = (hold.number_id, hold.recipient, FREE_ENTRY_POINT, ends_at_ms, None)
         await self._ledger.fetch("open_windows", *([field] for field in window))
 

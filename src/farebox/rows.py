@@ -56,6 +56,8 @@ class KnownHold:
     delivered: bool
     in_free_entry_point: bool
     opened_free_entry_point: bool  # it was the answer to a click on an ad
+    regime: str
+    created_ms: int
     recipient: str
     opens: str | None
     sent_with: UUID | None
@@ -132,6 +134,8 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         delivered=row["delivered"],
         in_free_entry_point=row["in_free_entry_point"],
         opened_free_entry_point=row["opened_free_entry_point"],
+        regime=row["regime"],
+        created_ms=row["created_ms"],
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],

@@ -139,6 +139,8 @@ def hold(fare_micros: int = 3_400, category: str = "utility") -> KnownHold:
         delivered=False,
         in_free_entry_point=False,
         opened_free_entry_point=False,
+        regime="pmp-2026-10",
+        created_ms=0,
         recipient="16505551234",
         opens=None,
         sent_with=None,
