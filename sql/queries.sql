@@ -40,7 +40,8 @@ WHERE hold.hold_id = asked.hold_id;
 -- Finds the holds that statuses speak of, by hold id or by wamid.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
        state_evidence LIKE 'fep%' AS in_free_entry_point,
-       state_evidence LIKE 'fep_offer%' AS answers_ad, regime, rate_source LIKE 'bid %' AS bid,
+       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid, regime,
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
        recipient, opens, sent_with
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
@@ -93,7 +94,8 @@ SELECT hold_id, number_id, billed_micros, epoch, late FROM ended;
 -- The first message that rides the conversation of a hold and may still arrive: it carries the fare if the opener fails.
 SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, pool, delivered_at IS NOT NULL AS delivered,
        state_evidence LIKE 'fep%' AS in_free_entry_point,
-       state_evidence LIKE 'fep_offer%' AS answers_ad, regime, rate_source LIKE 'bid %' AS bid,
+       state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid, regime,
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
        recipient, opens, sent_with
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
@@ -196,6 +198,10 @@ WHERE open_window.ends_at_ms < excluded.ends_at_ms;
 
 -- close_windows --
 DELETE FROM open_window WHERE number_id = $1 AND user_id = ANY ($2::text[]) AND kind = ANY ($3::text[]);
+
+-- close_window_of --
+-- Closes a window if it is still the one that ends at this time.
+DELETE FROM open_window WHERE number_id = $1 AND user_id = $2 AND kind = $3 AND ends_at_ms = $4 RETURNING user_id;
 
 -- forget_windows --
 DELETE FROM open_window WHERE ends_at_ms < $1;

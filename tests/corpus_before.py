@@ -13,7 +13,7 @@ from corpus_stage import Stage, bare, local_ms, parse_duration_ms
 from farebox.bookkeeping import _open_windows
 from farebox.core.hold import Event, new_hold_id
 from farebox.core.money import parse_micros
-from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
+from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, month_of
 from farebox.directory import Number
 from farebox.rows import End, NewHold
 
@@ -80,8 +80,8 @@ class Before:
 
     def pool(self, month: str) -> str:
         """Return the name of the pool of now, or of a month."""
-        in_force = self._stage.gate.tariffs.at(self.number, self._stage.gate.clock.now_ms())
-        return in_force.tariff.pool(month or in_force.month)
+        tariff, day = self._stage.gate.tariffs.regime_at(self.number, self._stage.gate.clock.now_ms())
+        return tariff.pool(month or month_of(day))
 
     async def _add(self, cell: str) -> None:
         match cell.split():

@@ -48,6 +48,8 @@ class Sent:
     opens: str = ""
     rides: "Sent | None" = None
     unit: str = ""
+    reaction: bool = False
+    opened_until: int = 0  # the free entry point that it opened
     state: str = "open"  # settled, released, expired
     billed: int = 0
     noted: bool = False  # seen delivered, without a price
@@ -166,7 +168,7 @@ class Model:
 
         def rule(by: str, *, paid: bool = False, opens: str = "", rides: Sent | None = None, unit: str = "") -> Sent:
             fare = self.rate(user, category, now) if paid and rides is None else 0
-            return Sent(user, category, paid, fare, by, regime, now, opens, rides, unit)
+            return Sent(user, category, paid, fare, by, regime, now, opens, rides, unit, kind == "reaction")
 
         if by_message and kind == "reaction":
             yield rule("always")
@@ -193,7 +195,7 @@ class Model:
     def _take(self, sent: Sent, now: int) -> None:
         state = self.users[sent.user]
         if sent.opens == "fep":
-            state.windows["fep"] = now + 72 * HOUR
+            state.windows["fep"] = sent.opened_until = now + 72 * HOUR
             sent.opens = ""
         elif sent.opens:
             sent.conversation = f"c{len(self.messages)}"
@@ -225,9 +227,8 @@ class Model:
         if billed and said.conversation:
             billed = 0 if said.conversation in self.charged else billed
             self.charged.add(said.conversation)
-        used = said.kind == "free_customer_service" and said.category == "service" and self.regime(said.at) == "replies"
-        if used and sent.state == "open" and (sent.fare or sent.unit):
-            sent.unit = self.pool(said.at)  # a free unit is of the month of delivery, also for what was taken as paid
+        if said.kind == "free_customer_service" and self.regime(said.at) == "replies" and not sent.reaction:
+            sent.unit = self.pool(said.at)  # of the month of delivery
         self._settle(sent, billed, said.at + DAY if said.conversation else 0)
         if billed and sent.by in ("fep", "offer"):
             windows.pop("fep", None)
@@ -248,8 +249,9 @@ class Model:
         for sent in several:
             sent.state = state
         for sent in several:
-            if sent.by == "offer" and sent.regime in ("templates", "replies"):
-                self.users[sent.user].windows.pop("fep", None)  # an answer that did not arrive opened nothing
+            windows = self.users[sent.user].windows
+            if sent.opened_until and windows.get("fep") == sent.opened_until:
+                del windows["fep"]  # an answer that did not arrive was none
             conversations = self.users[sent.user].conversations
             riders = [one for one in self.messages if one.rides is sent]
             heir = next((one for one in riders if one.state == "open"), None)

@@ -174,8 +174,10 @@ class Machine(RuleBasedStateMachine):
         if turn != "no price" and word != "failed":
             name_price(self.model, said, turn)
         over = sent.state in ("released", "expired")
-        if over and said.kind and (said.conversation or sent.opens or sent.rides or sent.unit):
-            return  # a late word on a conversation or a free unit: the corpus has these, with what is still open
+        in_conversation = said.conversation or sent.opens or sent.rides
+        charged_for_unit = sent.unit and said.kind != "free_customer_service"
+        if over and said.kind and (in_conversation or charged_for_unit):
+            return  # no rule says what a late word does to a conversation, or a late charge to a unit that went back
         self._hear(said)
 
     @precondition(lambda self: self.heard)

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from uuid import UUID
 
 from farebox import metrics
-from farebox.core.fare import Verdict, card_category, verdict
+from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
+from farebox.core.message import Kind
 from farebox.core.tariff import (
     CUSTOMER_SERVICE,
     FREE_ENTRY_POINT,
@@ -184,14 +185,12 @@ def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, s
 def _pool(gate: Gate, number: Number, status: Status, hold: KnownHold) -> str | None:
     """Return the pool that a delivery used a unit of: that of the month of delivery, whenever it was sent.
 
-    Only of a hold that the wallet knows, so that its count and the ledger's stay one.
+    A reaction uses none, and where nothing is counted there is none.
     """
     if status.pricing is None or status.pricing.type not in FREE_UNIT_TYPES or not status.delivered:
         return None
-    if card_category(status.pricing.category) != "service" or not hold.open or not (hold.fare_micros or hold.pool):
-        return None
     tariff, day = gate.tariffs.regime_at(number, status.at_ms or gate.clock.now_ms())
-    return tariff.pool(month_of(day)) if tariff.pool_size else None
+    return None if tariff.pool_size == 0 or hold.category == Kind.REACTION else tariff.pool(month_of(day))
 
 
 def _references(statuses: Iterable[Status]) -> list[UUID]:

@@ -10,6 +10,7 @@ from farebox.core.hold import Event
 from farebox.core.tariff import FREE_ENTRY_POINT, Class
 from farebox.ledger import Ledger
 from farebox.rows import KnownHold, Resolution, conversation_state
+from farebox.tariffs import Tariffs
 from farebox.wallet import Wallet
 
 
@@ -40,11 +41,15 @@ class Conversations:
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )
 
-    async def close_free_entry_point(self, hold: KnownHold) -> None:
-        """Close the window that an answer opened which did not arrive; the next answer to the click may open it."""
-        users, kinds = [hold.recipient], [FREE_ENTRY_POINT]
-        await self._ledger.fetch("close_windows", hold.number_id, users, kinds)
-        await self._wallet.close_windows(hold.number_id, users, kinds)
+    async def close_free_entry_point(self, hold: KnownHold, tariffs: Tariffs) -> None:
+        """Close the window that an answer opened which did not arrive; the next answer to the click may open it.
+
+        Its end tells whose it is: one that a delivery proved, or that another answer opened, stays open.
+        """
+        if hold.opened_free_entry_point:
+            kind, ends_ms = FREE_ENTRY_POINT, hold.created_ms + tariffs.free_entry_point_ms(hold.regime)
+            if await self._ledger.fetch("close_window_of", hold.number_id, hold.recipient, kind, ends_ms):
+                await self._wallet.close_windows(hold.number_id, [hold.recipient], [kind])
 
     async def _carry(self, opener: KnownHold) -> str:
         """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.

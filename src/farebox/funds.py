@@ -31,7 +31,7 @@ from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
 from farebox.directory import Number
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
-from farebox.rows import End, Ended, KnownHold, NewHold, Resolution
+from farebox.rows import End, Ended, NewHold, Resolution
 from farebox.tariffs import Tariffs
 from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
@@ -160,7 +160,7 @@ class Funds:
                 resolution.hold.number_id, resolution.hold.hold_id, resolution.billed_micros, None
             )
             for resolution in asked
-            if resolution.needs_more
+            if _needs_more(resolution)
         }
         ended = await self._ledger.end(
             event,
@@ -181,20 +181,20 @@ class Funds:
             self._clock.now_ms(),
         )
         pools = {resolution.hold.hold_id: resolution.pool or "" for resolution in asked}
-        by_number: dict[str, list[tuple[UUID, int, str]]] = {}
+        by_number: dict[tuple[str, int], list[tuple[UUID, int, str]]] = {}  # and epoch
         for end in ended:
             if end.hold_id in taken and taken[end.hold_id] != end.epoch:
                 # The wallet was rebuilt between our taking and the ledger's booking, and what we took went with it.
                 await self._wallet.extend(end.number_id, end.hold_id, end.billed_micros, end.epoch)
             unit = UNIT_BACK if event in GIVES_UNIT_BACK else pools[end.hold_id]
-            by_number.setdefault(end.number_id, []).append((end.hold_id, end.billed_micros, unit))
-        for number_id, ends in by_number.items():
-            await self._wallet.close(number_id, ends)
+            by_number.setdefault((end.number_id, end.epoch), []).append((end.hold_id, end.billed_micros, unit))
+        for (number_id, epoch), ends in by_number.items():
+            await self._wallet.close(number_id, ends, epoch)
         changed = {end.hold_id for end in ended}
-        for resolution in asked:
-            if resolution.hold.hold_id in changed and event in GIVES_UNIT_BACK and self._opened_window(resolution.hold):
-                await self._conversations.close_free_entry_point(resolution.hold)
-            if resolution.hold.hold_id in changed and (resolution.hold.opens or resolution.conversation):
+        for resolution in (resolution for resolution in asked if resolution.hold.hold_id in changed):
+            if event in GIVES_UNIT_BACK:
+                await self._conversations.close_free_entry_point(resolution.hold, self._tariffs)
+            if resolution.hold.opens or resolution.conversation:
                 await self._conversations.move(event, resolution)
         return ended
 
@@ -219,10 +219,6 @@ class Funds:
                 "top-up %s is booked, the wallet of number %s follows with the sweep", topup_id, number.number_id
             )
         return True
-
-    def _opened_window(self, hold: KnownHold) -> bool:
-        """Tell whether a message opened the free entry point when it was taken; in some regimes its delivery does."""
-        return hold.answers_ad and hold.regime in self._tariffs and self._tariffs.by_name(hold.regime).opens_with_answer
 
     def _new_hold(
         self,
@@ -281,7 +277,7 @@ class Funds:
                 await self._remember_free_entry_point(hold)
         except OverloadedError:
             if len(holds) == 1:  # nobody recorded it; of several some may be recorded, which the ledger knows
-                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)])
+                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)], holds[0].epoch)
             else:
                 await self._abandon(ids)
             raise
@@ -292,7 +288,7 @@ class Funds:
 
     async def _remember_free_entry_point(self, hold: NewHold) -> None:
         """Write down the window that the wallet opened with this answer, so that a rebuilt wallet knows it."""
-        ends_at_ms = hold.created_ms + self._tariffs.by_name(hold.regime).free_entry_point_ms
+        ends_at_ms = hold.created_ms + self._tariffs.free_entry_point_ms(hold.regime)
         window = (hold.number_id, hold.recipient, FREE_ENTRY_POINT, ends_at_ms, None)
         await self._ledger.fetch("open_windows", *([field] for field in window))
 
@@ -311,6 +307,12 @@ class Funds:
             await self._give_back(hold_ids)
         except (WalletUnavailableError, LedgerUnavailableError) as error:
             log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
+
+
+def _needs_more(resolution: Resolution) -> bool:
+    """Tell whether the bill takes more than is set aside: dearer than its hold, or the hold had already ended."""
+    open_micros = resolution.hold.fare_micros if resolution.hold.open else 0
+    return resolution.billed_micros > open_micros
 
 
 def count_spend(currency: str, category: str, billed_micros: int) -> None:

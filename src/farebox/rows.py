@@ -55,8 +55,9 @@ class KnownHold:
     pool: str | None
     delivered: bool
     in_free_entry_point: bool
-    answers_ad: bool  # it was free as the answer to a click on an ad
+    opened_free_entry_point: bool  # it was the answer to a click on an ad
     regime: str
+    created_ms: int
     recipient: str
     opens: str | None
     sent_with: UUID | None
@@ -117,11 +118,6 @@ class Resolution:
     pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
     drift: dict[str, Any] | None = None  # where WhatsApp's view differs from ours (core/drift.py)
 
-    @property
-    def needs_more(self) -> bool:
-        """Tell whether the bill takes more than is set aside: dearer than its hold, or the hold had already ended."""
-        return self.billed_micros > (self.hold.fare_micros if self.hold.open else 0)
-
 
 def known_hold(row: asyncpg.Record) -> KnownHold:
     """Read a hold as `holds_by_reference` and `next_rider` return it."""
@@ -137,8 +133,9 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         pool=row["pool"],
         delivered=row["delivered"],
         in_free_entry_point=row["in_free_entry_point"],
-        answers_ad=row["answers_ad"],
+        opened_free_entry_point=row["opened_free_entry_point"],
         regime=row["regime"],
+        created_ms=row["created_ms"],
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],

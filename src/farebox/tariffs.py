@@ -47,6 +47,10 @@ class Tariffs:
         """Return a tariff by its name."""
         return self._by_name[name]
 
+    def free_entry_point_ms(self, name: str) -> int:
+        """Return how long a free entry point lasts in a regime; 0 where it is no longer loaded."""
+        return self._by_name[name].free_entry_point_ms if name in self._by_name else 0
+
     def at(self, number: Number, now_ms: int) -> InForce:
         """Return what prices a number's messages at a moment.
 

@@ -112,12 +112,13 @@ class Wallet:
         seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
         return Judgement(_decision(epoch, send), seen)
 
-    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]]) -> None:
-        """Give back what ended holds had set aside, less the billed fare.
+    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]], epoch: int) -> None:
+        """Give back what holds had set aside that the ledger ended in this epoch of the number, less the billed fare.
 
         An end is (hold id, billed micro-units, what becomes of its free unit: "", UNIT_BACK, or the pool it is now of).
         """
-        arguments = [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
+        arguments = [str(epoch)]
+        arguments += [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
         await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
 
     async def extend(self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None) -> int | None:

@@ -81,7 +81,7 @@ async def test_the_clock_moves_and_what_is_due_is_done_first(api: Api) -> None:
     moved = await api.ok("PUT", "/v1/clock", {"advance_s": 0.5})
     assert moved["offset_s"] == 3600.5
     assert len(api.moves) == 2
-    assert 0 <= api.moves[0] - before - 3_600_000 < 60_000
+    assert abs(api.moves[0] - before - 3_600_000) < 60_000  # the clock is read anew: to the millisecond, no closer
     moved = await api.ok("PUT", "/v1/clock", {"now": "2027-01-01T01:00:00+01:00"})
     assert moved["now"].startswith("2027-01-01T00:00:0")
     assert moved["now"].endswith("Z")

@@ -154,11 +154,6 @@ class Tariff:
     _offers: dict[tuple[object, ...], Offer] = field(default_factory=dict)
 
     @property
-    def opens_with_answer(self) -> bool:
-        """Tell whether the answer to a click on an ad opens the free entry point at once, not its delivery."""
-        return any(rule.opens == OPENS_FREE_ENTRY_POINT for rules in self.rules.values() for rule in rules)
-
-    @property
     def conversation_categories(self) -> frozenset[str]:
         """The kinds of conversation that messages open here."""
         opened = {rule.opens for rules in self.rules.values() for rule in rules if rule.opens is not None}
