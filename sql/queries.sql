@@ -105,8 +105,8 @@ WITH current AS (
     SELECT number_id, epoch FROM number WHERE number_id = $4 FOR KEY SHARE
 ), carried AS (
     UPDATE hold SET fare_micros = $3, class = $5, opens = $6, rides = NULL,
-                    (rate_source, rate_micros, markup_micros, tax_micros) =
-                        (SELECT rate_source, rate_micros, markup_micros, tax_micros FROM hold WHERE hold_id = $1),
+                    (rate_source, rate_micros, markup_micros, tax_micros, pool) =
+                        (SELECT rate_source, rate_micros, markup_micros, tax_micros, pool FROM hold WHERE hold_id = $1),
                     why = 'carries the fare of a conversation whose first message failed'
     FROM current WHERE hold.hold_id = $2 AND hold.state = ANY ($7::text[])
     RETURNING hold.hold_id, current.epoch

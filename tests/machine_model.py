@@ -262,6 +262,7 @@ class Model:
                     del conversations[sent.opens]
                 continue
             heir.fare, heir.paid, heir.opens, heir.rides = sent.fare, sent.paid, sent.opens, None
+            heir.unit = heir.unit or sent.unit
             for one in riders:
                 if one is not heir:
                     one.rides = heir

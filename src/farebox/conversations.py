@@ -54,14 +54,15 @@ class Conversations:
     async def _carry(self, opener: KnownHold) -> str:
         """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.
 
-        Wallet first, like every dearer bill. A crash in between leaves too little in the wallet, for the sweep.
+        A free conversation hands on its free unit, which the failure has just given back. Wallet first, like every
+        dearer bill: a crash in between leaves too little in the wallet, for the sweep.
         """
         assert opener.opens is not None, "only a message that opens a conversation hands one on"
         rider = await self._ledger.next_rider(opener.hold_id)
         if rider is None:
             return ""
-        if opener.fare_micros:
-            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None)
+        if opener.fare_micros or opener.pool:
+            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None, pool=opener.pool)
         carried = await self._ledger.carry(opener, rider)
         if not carried:
             return ""

@@ -121,15 +121,16 @@ class Wallet:
         arguments += [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
         await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
 
-    async def extend(self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None) -> int | None:
+    async def extend(
+        self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None, *, pool: str | None = None
+    ) -> int | None:
         """Raise a hold to a dearer bill; return the wallet's epoch, None where the wallet is missing.
 
-        With an epoch, nothing changes unless the wallet is of that epoch.
+        With an epoch, nothing changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
         """
         keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
-        answer = await self._call(
-            "extend", keys, ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros)]
-        )
+        arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or ""]
+        answer = await self._call("extend", keys, arguments)
         return int(answer) if answer else None
 
     async def credit(self, number_id: str, topup_id: UUID, amount_micros: int, epoch: int) -> int | None:

@@ -3,6 +3,7 @@
 -- zero: the message was delivered, so the fare is due.
 --
 -- KEYS[1] wallet, KEYS[2] open holds (see take.lua); ARGV[1] epoch or "" for the current one, ARGV[2] hold, ARGV[3] billed
+-- ARGV[4] the pool of a free unit that it takes over from another hold, "" for none
 -- Returns the wallet's epoch, or "" where the wallet is missing. Changes nothing where the epoch is another: that wallet was
 -- rebuilt from a ledger that knows more than the caller.
 
@@ -11,11 +12,14 @@ local epoch = redis.call('HGET', wallet, 'epoch')
 if not epoch then return '' end
 if ARGV[1] ~= '' and ARGV[1] ~= epoch then return epoch end
 
-local fare, rest = string.match(redis.call('HGET', holds, ARGV[2]) or '0:0:', '^(%d+)(:%d+:.*)$')
-local more = tonumber(ARGV[3]) - tonumber(fare)
+local fare, term, pool = string.match(redis.call('HGET', holds, ARGV[2]) or '0:0:', '^(%d+):(%d+):(.*)$')
+local more, unit = tonumber(ARGV[3]) - tonumber(fare), pool == '' and ARGV[4] or ''
 if more > 0 then
     redis.call('HINCRBY', wallet, 'available', string.format('-%.0f', more))
     redis.call('HINCRBY', wallet, 'held', string.format('%.0f', more))
-    redis.call('HSET', holds, ARGV[2], ARGV[3] .. rest)
+end
+if unit ~= '' then redis.call('HINCRBY', wallet, 'pool:' .. unit, 1) end
+if more > 0 or unit ~= '' then
+    redis.call('HSET', holds, ARGV[2], (more > 0 and ARGV[3] or fare) .. ':' .. term .. ':' .. (unit ~= '' and unit or pool))
 end
 return epoch
