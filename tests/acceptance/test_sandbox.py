@@ -158,3 +158,17 @@ async def test_quote_and_explain_beside_a_running_sandbox(folder: Path, session:
         for wrong in (("quote", "1", "--to", "1", "--text"), ("quote", *number), ("explain", "nothing")):
             code, output = await run(*farebox_, *wrong, *where)
             assert (code, output.count("Traceback")) == (2, 0), output
+
+
+async def test_the_test_clock_moves_the_simulated_whatsapp_too(folder: Path, session: aiohttp.ClientSession) -> None:
+    async with sandbox(folder, "--quiet") as box:
+        _, balance, *_ = box.curls()
+        token = next(word for word in balance if word.startswith("Authorization")).partition(": ")[2]
+        headers = {"Authorization": token}
+        body = {"advance_s": 40 * 86_400}
+        async with session.put(f"{box.url('admin')}/v1/clock", json=body, headers=headers) as answer:
+            moved = await answer.json()
+        async with session.get(f"{box.url('simulated WhatsApp')}/simulator/clock") as answer:
+            simulated = await answer.json()
+        assert answer.status == 200
+        assert moved["offset_s"] == simulated["offset_s"] == 40 * 86_400
