@@ -8,15 +8,12 @@ import json
 import pstats
 import random
 import time
-from zoneinfo import ZoneInfo
 
+from factory import make_number
 from farebox.assets import asset
 from farebox.core.fare import price
-from farebox.core.markup import NO_MARKUP
 from farebox.core.message import parse_message
 from farebox.core.recipient import Recipients, load_plans
-from farebox.core.reply import Dialect
-from farebox.directory import Number
 from farebox.tariffs import Tariffs
 
 MESSAGES = 20_000
@@ -45,26 +42,7 @@ def main() -> None:
     """Print the cost of one message, the best and the median round, and where it goes."""
     load_plans()
     tariffs = Tariffs(asset("config/tariffs"))
-    number = Number(
-        number_id="1",
-        account_id="a",
-        display_phone_number="+1 650 555 0100",
-        waba_id="",
-        zone=ZoneInfo("America/Sao_Paulo"),
-        currency="USD",
-        dialect=Dialect.CLOUD,
-        regime="auto",
-        upstream_token=None,
-        app_secret=None,
-        webhook_secret=None,
-        app_url=None,
-        mode="enforce",
-        funds_rule="above_zero",
-        block_at_micros=0,
-        low_balance_at_micros=None,
-        markup=NO_MARKUP,
-        recipients=Recipients("US"),
-    )
+    number = make_number(zone="America/Sao_Paulo", recipients=Recipients("US"))
     sends = bodies(random.Random(1))
 
     def classify() -> None:

@@ -1,19 +1,17 @@
 from datetime import UTC, datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 
+from factory import make_number
 from farebox.assets import asset
 from farebox.core.fare import price, verdict
 from farebox.core.hold import AUTHENTICATION_TTL_MS, TTL_MS, Event, State
 from farebox.core.in_force import InForce
-from farebox.core.markup import NO_MARKUP, Markup
-from farebox.core.message import ANYWHERE, Kind, Message
-from farebox.core.reply import Dialect
+from farebox.core.markup import Markup
+from farebox.core.message import Kind, Message
 from farebox.core.tariff import Class, UnpricedError, When
 from farebox.core.webhook import Pricing, Status
-from farebox.directory import Number
 from farebox.rows import KnownHold
 from farebox.tariffs import Tariffs
 
@@ -23,36 +21,13 @@ def tariffs() -> Tariffs:
     return Tariffs(asset("config/tariffs"))
 
 
-def number(regime: str = "auto", currency: str = "USD", zone: str = "UTC", markup: Markup = NO_MARKUP) -> Number:
-    return Number(
-        number_id="1",
-        account_id="a",
-        display_phone_number="",
-        waba_id="",
-        zone=ZoneInfo(zone),
-        currency=currency,
-        dialect=Dialect.CLOUD,
-        regime=regime,
-        upstream_token=None,
-        app_secret=None,
-        webhook_secret=None,
-        app_url=None,
-        mode="enforce",
-        funds_rule="above_zero",
-        block_at_micros=0,
-        low_balance_at_micros=None,
-        markup=markup,
-        recipients=ANYWHERE,
-    )
-
-
 def at(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
 @pytest.fixture(scope="module")
 def tariff(tariffs: Tariffs) -> InForce:
-    return tariffs.at(number(), at("2026-11-22T12:00:00"))
+    return tariffs.at(make_number(), at("2026-11-22T12:00:00"))
 
 
 FREE_FIRST = [When.FREE_ENTRY_POINT, When.FREE_ENTRY_POINT_OFFERED]
@@ -97,12 +72,12 @@ def test_an_authentication_template_lives_ten_minutes(tariff: InForce) -> None:
 
 def test_a_currency_without_a_card_can_not_be_priced(tariffs: Tariffs) -> None:
     with pytest.raises(UnpricedError, match="no rate card in CHF"):
-        tariffs.at(number(currency="CHF"), at("2026-11-22T12:00:00"))
+        tariffs.at(make_number(currency="CHF"), at("2026-11-22T12:00:00"))
 
 
 def test_a_regime_that_is_not_loaded_can_not_be_priced(tariffs: Tariffs) -> None:
     with pytest.raises(UnpricedError, match="not loaded"):
-        tariffs.at(number("pmp-2031"), at("2026-11-22T12:00:00"))
+        tariffs.at(make_number("pmp-2031"), at("2026-11-22T12:00:00"))
 
 
 MARKETS = [
@@ -195,7 +170,7 @@ def test_verdicts(tariff: InForce, status: Status, event: object, billed: int | 
     ],
 )
 def test_the_month_is_that_of_the_accounts_own_zone(tariffs: Tariffs, utc: str, zone: str, month: str) -> None:
-    assert tariffs.at(number(zone=zone), at(utc)).month == month
+    assert tariffs.at(make_number(zone=zone), at(utc)).month == month
 
 
 REGIMES = [
@@ -215,7 +190,7 @@ REGIMES = [
 
 @pytest.mark.parametrize(("utc", "zone", "name"), REGIMES)
 def test_regimes_switch_at_midnight_in_the_accounts_own_zone(tariffs: Tariffs, utc: str, zone: str, name: str) -> None:
-    assert tariffs.at(number(zone=zone), at(utc)).tariff.name == name
+    assert tariffs.at(make_number(zone=zone), at(utc)).tariff.name == name
 
 
 NOTES = [
@@ -230,7 +205,7 @@ NOTES = [
 
 @pytest.mark.parametrize(("regime", "utc", "said"), NOTES)
 def test_a_card_that_is_not_of_its_day_is_said_so(tariffs: Tariffs, regime: str, utc: str, said: str | None) -> None:
-    note = tariffs.at(number(regime), at(utc)).note
+    note = tariffs.at(make_number(regime), at(utc)).note
     assert note is None if said is None else note is not None and said in note
 
 
@@ -251,7 +226,7 @@ def test_what_an_account_adds_is_in_the_hold_and_in_the_bill(
     tariffs: Tariffs, markup: Markup, rate: int, fare: int
 ) -> None:
     assert markup.fare_micros(rate) == fare
-    in_force = tariffs.at(number(markup=markup), at("2026-11-22T12:00:00"))
+    in_force = tariffs.at(make_number(markup=markup), at("2026-11-22T12:00:00"))
     priced = price(Message(Kind.TEMPLATE, user="16505551234"), template_category="utility", tariff=in_force)
     billed = verdict(said("delivered", "regular"), hold(), tariff=in_force)
     assert billed is not None

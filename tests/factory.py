@@ -1,0 +1,39 @@
+"""Values that tests start from."""
+
+from zoneinfo import ZoneInfo
+
+from farebox.core.markup import NO_MARKUP, Markup
+from farebox.core.message import ANYWHERE
+from farebox.core.recipient import Recipients
+from farebox.core.reply import Dialect
+from farebox.directory import Number
+
+
+def make_number(
+    regime: str = "auto",
+    currency: str = "USD",
+    zone: str = "UTC",
+    markup: Markup = NO_MARKUP,
+    recipients: Recipients = ANYWHERE,
+) -> Number:
+    """Return a number as the directory holds it."""
+    return Number(
+        number_id="1",
+        account_id="a",
+        display_phone_number="",
+        waba_id="",
+        zone=ZoneInfo(zone),
+        currency=currency,
+        dialect=Dialect.CLOUD,
+        regime=regime,
+        upstream_token=None,
+        app_secret=None,
+        webhook_secret=None,
+        app_url=None,
+        mode="enforce",
+        funds_rule="above_zero",
+        block_at_micros=0,
+        low_balance_at_micros=None,
+        markup=markup,
+        recipients=recipients,
+    )
