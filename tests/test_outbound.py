@@ -292,3 +292,13 @@ async def test_a_call_that_connects_is_paid_and_the_rest_of_a_call_passes(world:
     started = await world.call("POST", path, json=connect)
     assert (started.headers["X-Farebox-Class"], started.headers["X-Farebox-Fare"]) == ("paid", "0.00")
     assert "no card has a rate" in (await world.message(started.headers["X-Farebox-Hold"]))["note"]
+
+
+async def test_a_reaction_passes_where_the_regime_has_no_card_in_the_numbers_currency(world: World) -> None:
+    """A number in EUR had a card until 2026-09; since then it can not be priced, but a reaction is free."""
+    await world.gate.ledger._pool.execute("UPDATE number SET currency = 'EUR'")
+    await world.gate.directory.load_numbers(world.gate.ledger)
+    assert (await world.send(reaction())).status == 200
+    refused = await world.send(template())
+    assert refused.status == 400
+    assert "no rate card in EUR" in refused.json["error"]["message"]

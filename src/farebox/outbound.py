@@ -25,7 +25,8 @@ from farebox.core.reply import (
     Reply,
     error_reply,
 )
-from farebox.core.tariff import UnpricedError
+from farebox.core.tariff import UnpricedError, always_free
+from farebox.directory import Number
 from farebox.funds import Fare, Refused, Reserved
 from farebox.gate import Gate
 from farebox.groups import UnknownGroupError
@@ -54,6 +55,9 @@ async def send(gate: Gate, call: Call) -> Reply:
     try:
         fares = await _fares(gate, call, message)
     except UnpricedError as error:
+        if _free_without_card(gate, number, message):
+            metrics.UNACCOUNTED.inc()
+            return await _forward_unmetered(gate, call)
         return _bad_request(call.route.dialect, f"This message can not be priced: {error}.")
     except UnknownGroupError as error:
         log.warning("the members of a group could not be read: %s", error)
@@ -106,6 +110,15 @@ async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
         if priced.unknown_market:
             metrics.UNKNOWN_MARKETS.labels(priced.country or "none").inc()
     return fares
+
+
+def _free_without_card(gate: Gate, number: Number, message: Message) -> bool:
+    """Tell whether a message is free whatever a card would say: a reaction passes where a regime has no card (yet)."""
+    try:
+        tariff, _ = gate.tariffs.regime_at(number, gate.clock.now_ms())
+    except UnpricedError:
+        return False
+    return message.kind.value in tariff.rules and always_free(tariff.rules[message.kind.value])
 
 
 def _takes_bids(call: Call) -> bool:

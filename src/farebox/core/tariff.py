@@ -5,7 +5,7 @@ message: an ordered list of terms, of which the wallet takes the first that hold
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -121,12 +121,17 @@ class Offer:
     @property
     def always_free(self) -> bool:
         """Tell whether the message is free whatever state the number is in, and takes no unit."""
-        return all(term.rule.message_class is Class.FREE and term.rule.when is not When.POOL for term in self.terms)
+        return always_free(term.rule for term in self.terms)
 
     @property
     def unpriced(self) -> bool:
         """Tell whether the message is paid without a price that anybody here knows."""
         return self.terms[-1].rule.unpriced
+
+
+def always_free(rules: Iterable[TermRule]) -> bool:
+    """Tell whether terms are free in every state and take no unit."""
+    return all(rule.message_class is Class.FREE and rule.when is not When.POOL for rule in rules)
 
 
 class UnpricedError(LookupError):
