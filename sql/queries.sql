@@ -121,7 +121,7 @@ UPDATE hold SET delivered_at = coalesce(delivered_at, to_timestamp($2::bigint / 
 WHERE hold_id = ANY ($1::uuid[]) AND ended_at IS NULL;
 
 -- expired_holds --
-SELECT hold_id, number_id, fare_micros, delivered_at IS NOT NULL AS delivered FROM hold
+SELECT hold_id FROM hold
 WHERE state IN ('reserved', 'accepted') AND expires_at <= to_timestamp($1::bigint / 1000.0)
 ORDER BY expires_at LIMIT $2;
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Coroutine
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -128,7 +129,7 @@ class Play:
         assert bool(hold["note"]) >= bool(note)
 
     def _by(self, hold: Any) -> str:
-        tariff = self.stage.gate.tariffs.by_name(hold["regime"])
+        tariff = self.stage.gate.tariffs.of(hold["regime"], date.max)
         rules = {rule for rules in tariff.rules.values() for rule in rules if rule.why == hold["why"]}
         (when,) = {rule.when for rule in rules}
         if when is When.ALWAYS and hold["state_evidence"].startswith("csw") and hold["fare_micros"] == 0:

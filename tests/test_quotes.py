@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -201,7 +202,7 @@ NOW_MS = 1_795_000_000_000
 
 
 def random_offer(gate: Gate, dice: random.Random) -> Offer:
-    tariff = gate.tariffs.by_name(dice.choice(gate.tariffs.names))
+    tariff = gate.tariffs.of(dice.choice(gate.tariffs.names), date.max)
     card = dice.choice(tariff.cards["USD"])
     kind = dice.choice(sorted(KINDS))
     return tariff.offer(card, kind=kind, category=kind, market="Germany", month="2026-11", markup=NO_MARKUP)

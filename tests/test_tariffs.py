@@ -35,7 +35,7 @@ CARDS = [
 def test_every_cell_of_every_card_is_loaded_and_blank_is_not_zero(
     regime: str, currency: str, day: str, file: str, markets: int
 ) -> None:
-    card = Tariffs(SHIPPED).by_name(regime).card(currency, date.fromisoformat(day))
+    card = Tariffs(SHIPPED).of(regime, date.max).card(currency, date.fromisoformat(day))
     lines = (SHIPPED / "rates" / file).read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert len(rows) == markets
@@ -65,7 +65,7 @@ def test_a_card_with_a_future_date_takes_effect_without_a_restart(tmp_path: Path
     text = (folder / USD).read_text().replace("Argentina,USD,0.0618", "Argentina,USD,0.0700")
     (folder / "rates/pmp_usd_2027-01-01.csv").write_text(text)
     assert tariffs.reload() is True
-    tariff = tariffs.by_name("pmp-2026-10")
+    tariff = tariffs.of("pmp-2026-10", date.max)
     for day, micros in (("2026-12-31", 61_800), ("2027-01-01", 70_000)):
         assert rate_of(tariff.card("USD", date.fromisoformat(day)), "Argentina", "marketing").micros == micros
 
@@ -148,7 +148,7 @@ def test_a_mistake_is_named_with_its_file(spoil: Callable[[Path], object], said:
 
 
 def test_every_tier_that_is_shipped_is_loaded() -> None:
-    card = Tariffs(SHIPPED).by_name("pmp-2026-10").card("USD", date(2026, 10, 1))
+    card = Tariffs(SHIPPED).of("pmp-2026-10", date.max).card("USD", date(2026, 10, 1))
     lines = (SHIPPED / "rates/pmp_usd_2026-10-01_volume_tiers.csv").read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert sum(map(len, card.tiers.values())) == len(rows)

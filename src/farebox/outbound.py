@@ -128,8 +128,6 @@ def _takes_bids(call: Call) -> bool:
 
 async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
     """Send a message whose fare is reserved, and note what the upstream said."""
-    number = call.number
-    assert number is not None, "a reserved send has a number"
     hold_id = str(reserved.hold_id)
     body = call.request.body
     # 360dialog hands the field on to the Cloud API; the on-premise API does not know it.

@@ -88,7 +88,6 @@ class Workers:
         self._count = settings.workers
         self._processes: set[asyncio.subprocess.Process] = set()
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
         self._metrics = tempfile.mkdtemp(prefix="farebox-metrics-")
 
     async def start(self) -> None:
@@ -98,7 +97,6 @@ class Workers:
 
     async def stop(self) -> None:
         """Let the workers finish what is in flight; kill the one that does not."""
-        self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
         for process in self._processes:

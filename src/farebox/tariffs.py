@@ -43,10 +43,6 @@ class Tariffs:
         """Return the names of all tariffs, the latest first."""
         return [tariff.name for tariff in self._by_date]
 
-    def by_name(self, name: str) -> Tariff:
-        """Return a tariff by its name."""
-        return self._by_name[name]
-
     def free_entry_point_ms(self, name: str) -> int:
         """Return how long a free entry point lasts in a regime; 0 where it is no longer loaded."""
         return self._by_name[name].free_entry_point_ms if name in self._by_name else 0

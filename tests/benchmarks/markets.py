@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from datetime import date
 
 import_started = time.perf_counter()
 import phonenumbers  # noqa: E402
@@ -93,7 +94,7 @@ def main() -> None:
     say(f"plans of {plans._plan.cache_info().currsize} countries: {took_ms:.0f} ms, {memory_kb() - before_kb} kB\n")
     dice = random.Random(SEED)
     tariffs = Tariffs(asset("config/tariffs"))
-    markets = tariffs.by_name(tariffs.names[0]).markets[0][1]
+    markets = tariffs.of(tariffs.names[0], date.max).markets[0][1]
     world, american = of_the_world(dice, RECIPIENTS), north_american(dice, RECIPIENTS)
     measure("market of a user, world", markets.of, world, RECIPIENTS)
     measure("market of a user, +1", markets.of, american, RECIPIENTS)
