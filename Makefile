@@ -2,11 +2,22 @@
 # make test   sets everything up and runs all tests
 # make check  linters and types, strict
 # make machine STEPS=100000  random lives against an independent model, for as long as you like
+# make simulate SEEDS=1000000 FIRST=0  whole lives under faults, with a clock that is not real; SEED=1234: one life, every event
+# make simulate-planted  which of the planted bugs these lives find, and after how many
+# make planted BUGS=fence  deliberate bugs, each of which must turn a test red; all of them without BUGS
+# make chaos CYCLES=100  real processes under load, one fault after the other, and a table of what was lost or doubled: nothing
+# make renewals CROSSINGS=10000  thresholds crossed under concurrent sends, with declined, late, lost and doubled payments
+# make screenshots  every screen of the page, light and dark, wide and narrow, into FOLDER (screenshots); needs chromium
+# make bench-page MESSAGES=10000000  a year of messages from a seed, and what each screen and call of the page takes
+# make soak MINUTES=30 RATE=200  steady load: memory, latency, books, and the log looked through for secrets
+# make wheel  builds the wheel, installs it into an environment that is empty, and runs it there
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
+# make bench-rebuild NUMBERS=100000  what a lost Redis costs: all wallets again, a cold first send, a send while it hangs
+# make bench-designs  two straw designs of a balance beside ours: what they overspend, how fast they are
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check machine clean bench-fares bench-markets
+.PHONY: help run test check machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench-fares bench-markets bench-designs bench-rebuild
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -17,7 +28,7 @@ run: .venv/installed
 	@exec $(PY) -m farebox sandbox $(ARGS)
 
 test: .venv/installed
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/installed
 	$(PY) -m ruff check .
@@ -27,8 +38,38 @@ check: .venv/installed
 machine: .venv/installed
 	STEPS=$(or $(STEPS),100000) $(PY) -m pytest tests/test_machine.py $(ARGS)
 
-bench-fares bench-markets: bench-%: .venv/installed
+simulate: .venv/installed
+	PYTHONPATH=tests $(PY) -m simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)) $(ARGS)
+
+simulate-planted: .venv/installed
+	PYTHONPATH=tests $(PY) -m simulate.hunt $(ARGS)
+
+planted: .venv/installed
+	PYTHONPATH=tests $(PY) -m planted $(BUGS)
+
+chaos: .venv/installed
+	PYTHONPATH=tests $(PY) -m chaos --cycles $(or $(CYCLES),100) $(ARGS)
+
+renewals: .venv/installed
+	PYTHONPATH=tests $(PY) -m renewals --crossings $(or $(CROSSINGS),10000) $(ARGS)
+
+bench-fares bench-markets bench-designs bench-rebuild: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*
+
+screenshots: .venv/installed
+	PYTHONPATH=tests $(PY) -m page.screenshots $(or $(FOLDER),screenshots) $(ARGS)
+
+bench-page: .venv/installed
+	PYTHONPATH=tests $(PY) -m page.bench --messages $(or $(MESSAGES),10000000) $(ARGS)
+
+soak: .venv/installed
+	PYTHONPATH=tests $(PY) -m soak --rate $(or $(RATE),200) --minutes $(or $(MINUTES),30)
+
+wheel: .venv/installed
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir "$$folder" . && $(PY) -m venv "$$folder/empty" && \
+	"$$folder/empty/bin/pip" install --quiet --disable-pip-version-check "$$folder"/farebox-*.whl && \
+	cd / && "$$folder/empty/bin/farebox" check
 
 clean:
 	rm -rf .venv .farebox

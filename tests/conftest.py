@@ -10,14 +10,13 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from factory import FAST
 from farebox.config import Settings
 from farebox.embedded import EmbeddedStores
 from farebox.gate import Gate, open_gate
 from farebox.migrate import migrate
 from harness import ADMIN_TOKEN, APP_SECRET, VERIFY_TOKEN, World
 
-# Nothing here must survive a power cut, and waiting for the disk is most of what a small test does.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 _serial = itertools.count()
 
 
@@ -72,6 +71,8 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         admin_token=ADMIN_TOKEN,
         app_secret=APP_SECRET,
         verify_token=VERIFY_TOKEN,
+        wallet_timeout_s=2,  # a busy machine is no dead store
+        ledger_timeout_s=10,
         upstream_url="http://127.0.0.1:9",  # the discard port: nothing answers unless a test says who
     )
 

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from corpus_stage import Stage, bare, local_ms, parse_duration_ms
-from farebox.bookkeeping import _open_windows
 from farebox.core.hold import Event, new_hold_id
 from farebox.core.money import parse_micros
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, month_of
 from farebox.directory import Number
 from farebox.rows import End, NewHold
+from farebox.windows import _open
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?")
 WORDS = ("zone", "regime", "user", "funds", "cover", "block at", "shadow", "off", "markup")
@@ -92,17 +92,20 @@ class Before:
             case [window, left]:
                 ends_ms = self._stage.gate.clock.now_ms() + parse_duration_ms(left)
                 user = bare(self.user)
-                await _open_windows(self._stage.gate, self.number, [(user, WINDOWS[window], ends_ms, None)])
+                await _open(self._stage.gate, self.number, [(user, WINDOWS[window], ends_ms, None)])
             case _:
                 raise AssertionError(f"not understood: {cell!r}")
 
     async def _use_units(self, count: int, pool: str) -> None:
         """Let messages to others have used free units."""
         await self._stage.gate.ledger._pool.execute(
-            "INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, billed_micros, regime, category, "
-            "market, why, rate_source, state_evidence, pool, recipient, created_at, expires_at, ended_by, ended_at) "
-            "SELECT gen_random_uuid(), $1, 0, 'settled', 'free', 0, 0, 'x', 'service', 'x', 'x', '', '', $3, 'x', "
-            "now(), now(), 'deliver', now() FROM generate_series(1, $2::int)",
+            "WITH used AS (INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, billed_micros, "
+            "regime, category, market, why, rate_source, state_evidence, pool, recipient, created_at, expires_at, "
+            "ended_by, ended_at, usage_day) SELECT gen_random_uuid(), $1, 0, 'settled', 'free', 0, 0, 'x', 'service', "
+            "'x', 'x', '', '', $3, 'x', now(), now(), 'deliver', now(), current_date FROM generate_series(1, $2::int) "
+            "RETURNING number_id, usage_day, category, market, class) "
+            "INSERT INTO usage (number_id, day, category, market, class, messages, billed_micros) "
+            "SELECT number_id, usage_day, category, market, class, count(*), 0 FROM used GROUP BY 1, 2, 3, 4, 5",
             self._number_id, count, pool,
         )  # fmt: skip
 

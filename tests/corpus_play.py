@@ -214,9 +214,9 @@ class Play:
             assert hold["billed_micros"] == parse_micros(rest[0]), hold["billed_micros"]
 
     async def _check_money(self, cell: str) -> None:
-        row = await self.stage.compared(self.before.number)
+        facts = (await self.stage.compared(self.before.number)).facts
         what, amount = cell.split()
-        micros = row.held_micros if what == "held" else row.balance_micros - row.held_micros
+        micros = facts.held_micros if what == "held" else facts.available_micros
         assert micros == parse_micros(amount), format_micros(micros)
 
     async def _check_pool(self, cell: str) -> None:

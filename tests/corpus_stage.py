@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.test_utils import RawTestServer
 from multidict import CIMultiDict
 
+from farebox import intake, news
 from farebox.access import Request, admit
-from farebox.bookkeeping import keep_books, keep_templates
 from farebox.config import Settings
 from farebox.core.path import read_path
 from farebox.core.reply import Reply
@@ -25,7 +25,6 @@ from farebox.core.webhook import TemplateChange, load_webhook, parts_of
 from farebox.directory import Number
 from farebox.embedded import EmbeddedStores
 from farebox.gate import Gate, open_gate
-from farebox.ledger import Ledger
 from farebox.outbound import send
 from farebox.reconcile import Comparison, compare
 
@@ -102,13 +101,13 @@ class Stage:
         change = {"field": field_, "value": value}
         body = json.dumps({"object": "whatsapp_business_account", "entry": [{"id": WABA, "changes": [change]}]})
         for part in parts_of(load_webhook(body.encode())):
-            if part.number_id is not None:
-                await keep_books(self.gate, number, part)
-            await keep_templates(self.gate, part.templates)
+            pieces = intake.of_number(self.gate, number, part) if part.number_id is not None else []
+            for piece in [*pieces, *map(news.of_template, part.templates)]:
+                await intake.tell_one(self.gate, piece)
 
     async def compared(self, number: Number) -> Comparison:
         """What reconcile sees of one number."""
-        (row,) = [row async for row in compare(_OneNumber(self.gate.ledger, number.number_id), self.gate.wallet)]
+        (row,) = [row async for row in compare(self.gate.ledger, self.gate.wallet, only=[number.number_id])]
         return row
 
     async def units(self, number: Number, pool: str) -> int:
@@ -122,21 +121,14 @@ class Stage:
         return row
 
 
-class _OneNumber(Ledger):
-    """The ledger as if it had one number only: comparing hundreds after every line would be most of the work."""
-
-    def __init__(self, ledger: Ledger, number_id: str) -> None:
-        self._ledger = ledger
-        self._before = f"{int(number_id) - 1:010d}"
-
-    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        after, _ = arguments
-        return [] if after else await self._ledger.fetch(query, self._before, 1)
-
-
 @asynccontextmanager
-async def open_stage(stores: EmbeddedStores, folder: Path, *, tariffs: Path | None = None) -> AsyncIterator[Stage]:
-    """Open a gate on a database of its own, with the registry that the plays know."""
+async def open_stage(
+    stores: EmbeddedStores, folder: Path, *, tariffs: Path | None = None, wallet_timeout_s: float = 2
+) -> AsyncIterator[Stage]:
+    """Open a gate on a database of its own, with the registry that the plays know.
+
+    Its wallets have longer to answer than in production: a busy machine is no dead store.
+    """
     name = f"stage_{uuid4().hex}"
     admin = await asyncpg.connect(stores.database_url.replace("/farebox?", "/postgres?"))
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE farebox STRATEGY file_copy")
@@ -146,6 +138,8 @@ async def open_stage(stores: EmbeddedStores, folder: Path, *, tariffs: Path | No
             database_url=stores.database_url.replace("/farebox?", f"/{name}?"),
             redis_url=stores.redis_url,
             data_dir=folder,
+            wallet_timeout_s=wallet_timeout_s,
+            ledger_timeout_s=10,
             tariffs_dir=tariffs,
             upstream_url=str(server.make_url("")).rstrip("/"),
         )

@@ -8,6 +8,9 @@ from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
 from farebox.directory import Number
 
+# Nothing here must survive a power cut, and waiting for the disk is most of what a small test does.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
 
 def make_number(
     regime: str = "auto",

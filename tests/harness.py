@@ -1,5 +1,6 @@
 """A whole world in one process: simulated WhatsApp, gateway, admin port, an application, and stores that are real."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ from farebox.reconcile import compare
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
 from farebox.simulator.config import DEFAULT_PHONE_NUMBER_ID, DEFAULT_WABA_ID
 from farebox.sweep import Sweep
+from farebox.web import add_pages
 
 ADMIN_TOKEN = "admin-token-for-tests"
 APP_SECRET = "app-secret-for-tests"
@@ -108,7 +110,9 @@ class World:
             await gateway.setup()
             stack.push_async_callback(gateway.cleanup)
             await web.TCPSite(gateway, "127.0.0.1", 0).start()
-            admin = await stack.enter_async_context(TestServer(admin_app(gate, test_clock=world._clock_moved)))
+            admin_port = admin_app(gate, test_clock=world._clock_moved)
+            add_pages(admin_port, gate, sandbox=True)
+            admin = await stack.enter_async_context(TestServer(admin_port))
             world.url = f"http://127.0.0.1:{gateway.addresses[0][1]}"
             world.admin_url = str(admin.make_url("")).rstrip("/")
             world.app_url = str(app.make_url("/hook"))
@@ -184,6 +188,7 @@ class World:
         await self.whatsapp.settled()
         while self.gate.tasks:
             await next(iter(self.gate.tasks))
+            await asyncio.sleep(0)  # a task that is done leaves the set in a turn of the loop of its own
 
     async def differences(self) -> list[str]:
         """What reconcile would print."""

@@ -11,7 +11,9 @@ def test_the_file_names_every_setting_with_its_default_and_its_sentence() -> Non
     text = asset("config/farebox.toml").read_text()
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else field.default
-        line = f"# {name} = {default}" if isinstance(default, int | float) else f'# {name} = "{default}"'
+        bare = isinstance(field.default, int | float)
+        default = str(default).lower() if isinstance(default, bool) else default
+        line = f"# {name} = {default}" if bare else f'# {name} = "{default}"'
         assert f"# {field.description}\n{line}\n" in text
     named = [line.split()[1] for line in text.splitlines() if " = " in line]
     assert named == list(Settings.model_fields)
@@ -53,6 +55,8 @@ MISTAKES = [
     ({"FAREBOX_CONFIG": "/nowhere.toml"}, "FAREBOX_CONFIG"),
     ({"FAREBOX_APP_SECRET_FILE": "/nowhere"}, "FAREBOX_APP_SECRET_FILE"),
     ({"FAREBOX_APP_SECRET_FILE": "/etc/hostname", "FAREBOX_APP_SECRET": "x"}, "keep one"),
+    ({"FAREBOX_REDIS_URL": "http://:secret@host"}, "FAREBOX_REDIS_URL: a Redis URL starts with one of redis://"),
+    ({"FAREBOX_DATABASE_URL": "mysql://:secret@host"}, "FAREBOX_DATABASE_URL: it should be postgresql://"),
 ]
 
 
@@ -60,8 +64,9 @@ MISTAKES = [
 def test_a_mistake_is_named(environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as mistake:
         load_settings()
+    assert "secret@" not in str(mistake.value)
 
 
 def test_a_misspelt_setting_in_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ def metric_rows() -> list[str]:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(metric._labelnames)  # type: ignore[attr-defined]
         rows.append(f"| `{name}` | {labels} | {family.documentation} |")
+    rows += [f"| `{read.name}` | {', '.join(read.labels)} | {read.documentation} |" for read in metrics.AT_SCRAPE]
     return rows
 
 

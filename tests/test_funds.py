@@ -187,7 +187,7 @@ def ids_as_text(ids: list[UUID]) -> list[str]:
 
 async def test_two_workers_that_rebuild_at_once_leave_one_sound_wallet(gate: Gate, number: Number) -> None:
     await fund(gate, number, 10 * FARE)
-    other = Rebuild(gate.wallet, gate.ledger, gate.clock, gate.tariffs)
+    other = Rebuild(gate.wallet, gate.ledger, gate.clock, gate.tariffs, gate.directory)
     await asyncio.gather(*(rebuild(number, stale_epoch=None) for rebuild in (gate.rebuild, other) * 5))
     assert await agreed(gate) == (10 * FARE, 0)
     assert isinstance(await reserve(gate, number), Reserved)

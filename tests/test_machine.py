@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         Machine.steps += 1
         row = self.loop.run(self.stage.compared(self.number))
         assert row.differences == []
-        assert (row.balance_micros - row.held_micros, row.held_micros) == (self.model.available, self.model.held)
+        assert (row.facts.available_micros, row.facts.held_micros) == (self.model.available, self.model.held)
         if not self.wallet_lost:
             assert row.wallet_available_micros == self.model.available
             pool = self.model.pool(self.now())

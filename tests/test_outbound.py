@@ -160,7 +160,7 @@ async def test_an_upstream_that_can_not_be_reached_gives_back(world: World) -> N
 
 RULES = [
     ({"funds_rule": "above_zero"}, "0.0001", 200),
-    ({"funds_rule": "cover"}, "0.0033", 402),
+    ({"funds_rule": "cover"}, "0.003399", 402),
     ({"funds_rule": "cover"}, "0.0034", 200),
     ({"block_at": "0.50"}, "0.50", 402),
     ({"block_at": "0.50"}, "0.5001", 200),

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from farebox.asks import Ask, Mode, Part, State
+from farebox.asks import Ask, Decision, Mode, Part, State
 from farebox.core.markup import NO_MARKUP
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import Offer, When
 from farebox.gate import Gate
 from farebox.tariff_files import KINDS
-from farebox.wallet import _key
+from farebox.wallet import NewWallet, Position, _key
 from harness import GERMAN, NUMBER, USER, World, reaction, template, text
 
 BRAZILIAN = "5511987654321"
@@ -177,18 +177,19 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         state = random_state(dice, offer)
         ask = Ask(
             number_id=str(number),
-            parts=(Part(str(uuid4()), USER, offer.wire),),
+            parts=(Part(str(uuid4()), USER, offer.category, offer.wire),),
             block_at_micros=dice.choice((0, 1_000)),
             cover=dice.random() < 0.5,
             mode=Mode.DRY,
             now_ms=NOW_MS,
         )
         judgement = await gate.wallet.judge(ask, state)
+        await gate.wallet.rebuild([NewWallet(str(number), Position(1, 0, 0), {})])  # of this life of the store
         for name, fields in (("wallet", state.wallet), (f"user:{USER}", state.recipient)):
             if fields:
                 await gate.wallet._redis.hset(_key(str(number), name), mapping={**fields})
         taken = await gate.wallet.take(replace(ask, mode=Mode.ENFORCE))
-        assert taken is not None
+        assert isinstance(taken, Decision)
         dry, part = judgement.decision, judgement.part
         assert (dry.taken, dry.parts) == (taken.taken, taken.parts)
         assert dry.available_micros - (offer.terms[part.term].fare_micros if dry.taken else 0) == taken.available_micros
@@ -214,6 +215,8 @@ def random_state(dice: random.Random, offer: Offer) -> State:
     for category in ("marketing", "utility", "service", "authentication", "user_initiated"):
         if dice.random() < 0.3:
             recipient[f"conv:{category}"] = f"{dice.choice(('0', around()))}:{dice.choice('01')}:{uuid4()}"
+    if recipient:
+        recipient["epoch"] = "1"
     wallet = {"epoch": "1", "available": str(dice.choice((-5, 0, 1, 1_000, 500_000))), "held": "0"}
     for term in offer.terms:
         if term.pool:

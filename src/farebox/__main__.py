@@ -1,9 +1,8 @@
-"""The command line: `farebox sandbox | serve | migrate | check | quote | explain | reconcile`."""
+"""The command line: `farebox sandbox | serve | migrate | check | quote | explain | replay | reconcile | ...`."""
 
 import argparse
 import asyncio
 import json
-import logging
 import signal
 import sys
 from collections.abc import Coroutine
@@ -14,19 +13,21 @@ import asyncpg
 import uvloop
 
 from farebox.assets import asset
-from farebox.commands import check, explain, quote
+from farebox.commands import check, doctor, explain, quote, reconcile, rekey, replay, retain, sweep, topup, user
 from farebox.commands.opened import UsageError
 from farebox.config import Settings, SettingsError, load_settings
 from farebox.embedded import EmbeddedError
-from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.ledger import LedgerUnavailableError
+from farebox.logs import start_logs
 from farebox.ports import PortTakenError
+from farebox.strength import weakness
 from farebox.supervisor import GatewayError
 from farebox.tariff_files import TariffError, load_folder
-from farebox.wallet import Wallet, WalletUnavailableError
+from farebox.vault import VaultError
+from farebox.wallet import WalletUnavailableError
 
 USAGE_EXIT = 2
-RECONCILE_TIMEOUT_S = 60  # the sums of a large ledger take longer than a send may wait
-EXPECTED = (GatewayError, EmbeddedError, PortTakenError, LedgerUnavailableError, WalletUnavailableError)
+EXPECTED = (GatewayError, VaultError, EmbeddedError, PortTakenError, LedgerUnavailableError, WalletUnavailableError)
 
 
 def main() -> None:
@@ -38,15 +39,18 @@ def main() -> None:
     if options.command == "check":  # it reports mistakes of the settings, which would stop any other command here
         sys.exit(check.run())
     try:
-        settings = load_settings(
-            **{name: getattr(options, name, None) for name in ("gateway_port", "admin_port", "data_dir", "workers")}
-        )
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        settings = load_settings(**given(options))
+        start_logs(settings.log_level, settings.log_format)
         sys.exit(options.run(settings, options))
     except (SettingsError, TariffError, UsageError) as error:
         _fail(error, USAGE_EXIT)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names."""
+    return {name: getattr(options, name, None) for name in ("gateway_port", "admin_port", "data_dir", "workers")}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,23 +82,32 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", dest="gateway_port", type=int, help="gateway port (8080); 0 takes a free one")
     serve.add_argument("--admin-port", type=int, help="admin port (8081); 0 takes a free one")
     serve.add_argument("--workers", type=int, help="worker processes that share the ports (1)")
+    serve.add_argument(
+        "--take-over",
+        action="store_true",
+        help="share the ports of a gateway that runs; end that one (SIGTERM) once this one says that it serves",
+    )
     serve.set_defaults(run=_serve)
 
     migrate = commands.add_parser("migrate", help="bring the database to the current schema; safe to repeat")
+    migrate.add_argument(
+        "--grant-to", metavar="ROLE", help="give the gateway's own database role its rights: the ledger append-only"
+    )
     migrate.set_defaults(run=_migrate)
 
     check.add(commands)
 
-    reconcile = commands.add_parser(
-        "reconcile",
-        help="compare wallets with the ledger; exit 1 if they differ",
-        description="Compare entries, stored balances, open holds and wallets of every number.",
-    )
-    reconcile.add_argument("--data-dir", type=Path, help="folder of the embedded stores (.farebox)")
-    reconcile.set_defaults(run=_reconcile)
-
+    reconcile.add(commands).set_defaults(run=lambda settings, options: _run(reconcile.run(settings, options)))
+    sweep.add(commands).set_defaults(run=lambda settings, options: _run(sweep.run(settings, options)))
+    retain.add(commands).set_defaults(run=lambda settings, options: _run(retain.run(settings, options)))
     explain.add(commands).set_defaults(run=lambda settings, options: _run(explain.run(settings, options)))
+    replay.add(commands).set_defaults(run=lambda settings, options: _run(replay.run(settings, options)))
+    topup.add(commands).set_defaults(run=lambda settings, options: _run(topup.run(settings, options)))
+    user.add(commands).set_defaults(run=lambda settings, options: _run(user.run(settings, options)))
     quote.add(commands).set_defaults(run=lambda settings, options: _run(quote.run(settings, options)))
+
+    rekey.add(commands).set_defaults(run=lambda settings, options: _run(rekey.run(settings, options)))
+    doctor.add(commands).set_defaults(run=lambda settings, options: _run(doctor.run(settings, options)))
 
     commands.add_parser("worker")  # what the parent process starts; takes its settings from a pipe
     return parser
@@ -109,52 +122,37 @@ def _sandbox(settings: Settings, options: argparse.Namespace) -> int:
     return _run(run_sandbox(settings, simulator_port=simulator_port, fresh=options.fresh, quiet=options.quiet))
 
 
-def _serve(settings: Settings, _: argparse.Namespace) -> int:
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from farebox.supervisor import serve  # noqa: PLC0415
 
     if settings.admin_token is None:
         raise SettingsError("FAREBOX_ADMIN_TOKEN is not set: choose a long random token for the admin API")
+    weak = weakness(settings.admin_token.get_secret_value())
+    if weak:
+        raise SettingsError(f"FAREBOX_ADMIN_TOKEN {weak}: choose a long random one, e.g. openssl rand -hex 24")
+    if options.take_over and not (settings.database_url and settings.redis_url):
+        raise UsageError(
+            "--take-over needs FAREBOX_DATABASE_URL and FAREBOX_REDIS_URL: embedded stores end with their gateway"
+        )
+    if options.take_over and not (settings.gateway_port and settings.admin_port):
+        raise UsageError("--take-over needs the ports of the gateway that runs; 0 is a free one")
     load_folder(settings.tariffs_dir or asset("config/tariffs"))  # before anything is started
-    return _run(serve(settings))
+
+    def read_again() -> Settings:
+        return load_settings(**given(options))
+
+    return _run(serve(settings, take_over=options.take_over, read_again=read_again))
 
 
-def _migrate(settings: Settings, _: argparse.Namespace) -> int:
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     from farebox.migrate import migrate  # noqa: PLC0415
     from farebox.supervisor import Stop, stores  # noqa: PLC0415
 
     async def run() -> None:
         async with stores(settings, Stop()) as named:
             assert named.database_url is not None
-            applied = await migrate(named.database_url)
+            applied = await migrate(named.database_url, grant_to=options.grant_to)
         print("\n".join(f"applied {name}" for name in applied) or "the schema is current")  # noqa: T201
-
-    return _run(run())
-
-
-def _reconcile(settings: Settings, _: argparse.Namespace) -> int:
-    from farebox.reconcile import LOOKS, compare  # noqa: PLC0415
-    from farebox.supervisor import Stop, stores  # noqa: PLC0415
-
-    async def run() -> int:
-        compared = differing = 0
-        async with stores(settings, Stop(), guest=True) as named:
-            assert named.database_url is not None
-            assert named.redis_url is not None
-            ledger = await Ledger.connect(named.database_url, timeout_s=RECONCILE_TIMEOUT_S)
-            wallet = Wallet(named.redis_url, timeout_s=RECONCILE_TIMEOUT_S)
-            try:
-                async for comparison in compare(ledger, wallet, looks=LOOKS):
-                    compared += 1
-                    differing += bool(comparison.differences)
-                    for difference in comparison.differences:
-                        print(f"number {comparison.number_id} ({comparison.currency}): {difference}")  # noqa: T201
-                    if sys.stderr.isatty():
-                        print(f"\r{compared} numbers compared", end="", file=sys.stderr)  # noqa: T201
-            finally:
-                await wallet.aclose()
-                await ledger.aclose()
-        print(f"{compared} numbers compared, {differing} differ")  # noqa: T201
-        return 1 if differing else 0
 
     return _run(run())
 
@@ -165,7 +163,7 @@ def _worker() -> None:
 
     order = json.loads(sys.stdin.readline())
     settings = Settings(**order["settings"])
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logs(settings.log_level, settings.log_format)
 
     def ready() -> None:
         print("ready", flush=True)  # noqa: T201

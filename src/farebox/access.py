@@ -20,6 +20,9 @@ PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
 # POST to servers that heed them: a send in disguise.
 NOT_PASSED_ON = ("Expect", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 
+# Honoured here, so that a send's answer does not depend on what an upstream may one day make of it.
+HONOURED_HERE = ("Idempotency-Key",)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -49,6 +52,7 @@ class Call:
     number: Number | None
     client_token: str
     upstream_token: str
+    key: Key | None = None  # a farebox key that it brought
 
     def with_body(self, body: bytes) -> "Call":
         """Return the same call with its body, which is read only once the caller is admitted."""
@@ -87,7 +91,7 @@ class Call:
                 scheme, _ = _credentials(headers.get("Authorization", ""))
                 headers["Authorization"] = f"{scheme} {self.upstream_token}"
         headers["Accept-Encoding"] = "identity"
-        for name in NOT_PASSED_ON:
+        for name in NOT_PASSED_ON + (HONOURED_HERE if self.route.send else ()):
             headers.popall(name, None)
         return headers
 
@@ -95,7 +99,7 @@ class Call:
         return self.number is not None and self.number.dialect is not Dialect.CLOUD
 
 
-def admit(directory: Directory, route: Route, request: Request) -> Call:
+def admit(directory: Directory, route: Route, request: Request, now_ms: int = 0) -> Call:
     """Find the caller's key and number; raises DeniedError."""
     token = _token(request)
     if route.send:
@@ -105,7 +109,7 @@ def admit(directory: Directory, route: Route, request: Request) -> Call:
         named = [directory.numbers[id_] for id_ in route.ids if id_ in directory.numbers]
         named += [number for id_ in route.ids for number in directory.wabas.get(id_, ())]
     if token.startswith(KEY_PREFIX):
-        key = directory.key(token)
+        key = directory.key(token, now_ms)
         if key is None:
             raise _denied(
                 route, 401, CODE_TOKEN, "This farebox key is unknown or revoked; create one in the admin API."
@@ -114,7 +118,7 @@ def admit(directory: Directory, route: Route, request: Request) -> Call:
         if own.upstream_token is None:
             sentence = "This number has no upstream_token: set one, or authenticate with the token of WhatsApp itself."
             raise _denied(route, 401, CODE_TOKEN, sentence)
-        return Call(request, route, own, token, own.upstream_token)
+        return Call(request, route, own, token, own.upstream_token, key)
     number = named[0] if named else None
     if route.send and number is None:
         if route.number_id is None:

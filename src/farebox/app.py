@@ -11,26 +11,50 @@ from aiohttp import web
 
 from farebox import metrics
 from farebox.admin import admin_app
+from farebox.admin.routing import TestClock
 from farebox.config import Settings
+from farebox.daily import reconcile_daily
+from farebox.drain import drain
 from farebox.gate import Gate, open_gate
 from farebox.ledger import LedgerUnavailableError
+from farebox.listening import IDLE_S, Listening, leave_all, tls_context
 from farebox.server import Gateway
 from farebox.sweep import Sweep
 from farebox.tariff_files import TariffError
+from farebox.topups import look_at_all
 from farebox.wallet import WalletUnavailableError
+from farebox.watch import follow_wakes, slow_pass, tell, watch_pass
+from farebox.web import add_pages
 
 log = logging.getLogger(__name__)
 
 CLOCK_INTERVAL_S = 10  # between two looks at the database's clock: steady clocks drift by microseconds in that time
 TARIFFS_INTERVAL_S = 10  # between two looks at the tariff files: a card for tomorrow is not in a hurry
+DAILY_INTERVAL_S = (
+    300  # between two looks whether the books were compared today; also the longest that its metric is old
+)
+PAYMENTS_INTERVAL_S = 10  # between two passes over payments under way: their events come faster, unless they are lost
+KEY_USE_INTERVAL_S = 30  # how long the last use of a key may be unknown
+SPOOL_INTERVAL_S = 1  # between two looks whether the stores take what waits on the disk
+WATCH_INTERVAL_S = 5  # between two passes over the numbers with rules and levels: what a send's own wake-up missed
+SLOW_INTERVAL_S = 300  # between two looks at what is no matter of seconds: a sum over the holds of the last hour
+TELL_INTERVAL_S = 1  # between two looks for alerts that are to be told
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    LedgerUnavailableError,
+)
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 
 def gateway_runner(gate: Gate) -> web.ServerRunner:
     """Return the gateway port's server. Bodies are not decoded here: their Content-Encoding would become a lie."""
-    server = web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False)
+    server = web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S)
     return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
 
 
@@ -43,23 +67,46 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
             _follow_changes(gate),
             _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
             _repeat(TARIFFS_INTERVAL_S, lambda: asyncio.to_thread(reload_tariffs, gate), "the tariffs were not read"),
+            _repeat(KEY_USE_INTERVAL_S, lambda: gate.directory.note_use(gate.ledger), "the use of keys was not noted"),
+            _repeat(SPOOL_INTERVAL_S, lambda: drain(gate), "the spool was not told"),
             _repeat(settings.sweep_interval_s, sweep.run, "the sweep failed"),
+            _repeat(PAYMENTS_INTERVAL_S, lambda: look_at_all(gate), "payments were not looked at"),
+            _repeat(DAILY_INTERVAL_S, lambda: reconcile_daily(gate), "the daily comparison failed"),
+            follow_wakes(gate),
+            _repeat(WATCH_INTERVAL_S, lambda: watch_pass(gate), "the numbers were not watched"),
+            _repeat(SLOW_INTERVAL_S, lambda: slow_pass(gate), "spikes and cards were not looked at"),
+            _repeat(TELL_INTERVAL_S, lambda: tell(gate), "alerts were not told"),
             _repeat(settings.template_sync_interval_s, gate.templates.sync, "the templates were not read"),
         ):
             task = asyncio.create_task(loop)
             stack.push_async_callback(_cancelled, task)
-        admin = web.AppRunner(
-            admin_app(gate, test_clock=(lambda: _clock_moved(gate, sweep)) if sandbox else None),
-            access_log=None,
-            shutdown_timeout=DRAIN_S,
-        )
+        admin = _admin_runner(gate, (lambda: _clock_moved(gate, sweep)) if sandbox else None)
+        tls = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            tls = tls_context(settings.tls_certificate, settings.tls_key)
+        listening = []
         for runner, port in ((gateway_runner(gate), settings.gateway_port), (admin, settings.admin_port)):
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, settings.host, port, reuse_port=True).start()
+            listening.append(await Listening.open(runner, settings.host, port, tls))
         ready()
         await stop.wait()
         log.info("stopping: finishing what is in flight")
+        gate.leaving.set()
+        await leave_all(listening)
+
+
+def _admin_runner(gate: Gate, test_clock: TestClock | None) -> web.AppRunner:
+    app = admin_app(gate, test_clock=test_clock)
+    add_pages(app, gate, sandbox=test_clock is not None)
+
+    async def take_leave(_: web.Request, response: web.StreamResponse) -> None:
+        if gate.leaving.is_set():
+            response.force_close()
+            response.headers["Connection"] = "close"  # the signal comes after aiohttp has written its own
+
+    app.on_response_prepare.append(take_leave)
+    return web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S, keepalive_timeout=IDLE_S)
 
 
 def reload_tariffs(gate: Gate) -> None:
@@ -81,6 +128,8 @@ async def _clock_moved(gate: Gate, sweep: Sweep) -> None:
         async with gate.upstream.session.put(f"{gate.upstream.base_url}/simulator/clock", json=offset):
             pass
     await sweep.run()
+    await look_at_all(gate)
+    await watch_pass(gate)
 
 
 async def _follow_changes(gate: Gate) -> None:
@@ -90,12 +139,15 @@ async def _follow_changes(gate: Gate) -> None:
         "auth_international": lambda: gate.directory.load_numbers(gate.ledger),
         "volume_tier": lambda: gate.directory.load_numbers(gate.ledger),
         "account": lambda: gate.directory.load_numbers(gate.ledger),
+        **dict.fromkeys(
+            ("spend_limit", "renewal_rule", "alert_level"), lambda: gate.directory.load_numbers(gate.ledger)
+        ),
         "api_key": lambda: gate.directory.load_keys(gate.ledger),
         "template": lambda: gate.directory.load_templates(gate.ledger),
         "clock": lambda: gate.clock.sync(gate.ledger),
     }
     while True:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailableError):
+        with suppress(*DATABASE_AWAY):
             connection = await asyncpg.connect(gate.settings.database_url, timeout=gate.settings.ledger_timeout_s)
             try:
                 # Many changes in a row are one reload: names gather in a set while one is under way.

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from datetime import date
+from enum import Enum, StrEnum
+from uuid import UUID
 
+from farebox.core.limits import Limit, Reached
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER
 
 
@@ -15,12 +18,20 @@ class Mode(StrEnum):
     DRY = "dry"  # nothing is taken
 
 
+class Gap(Enum):
+    """Why the wallet can not decide yet: what must be read from the ledger first. Nothing was changed."""
+
+    MISSING = "the wallet is missing, or of another life of its store: it must be rebuilt"
+    UNREAD = "a recipient was not read since the wallet was rebuilt"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One fare of a send: its hold id, whose windows count (the user, or the whole group), and the offer."""
+    """One fare of a send: its hold id, whose windows count (the user, or the whole group), category and offer."""
 
     hold_id: str
     user: str
+    category: str
     offer: str
 
 
@@ -34,6 +45,16 @@ class Ask:
     cover: bool
     mode: Mode
     now_ms: int
+    limits: tuple[Limit, ...] = ()
+    today: date | None = None  # in the number's time zone; only limits need it
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that has left before anything was taken for it: its hold id, and when."""
+
+    hold_id: UUID
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +71,8 @@ class Taken:
 class Decision:
     """What the wallet said: whether it took the send, part by part, and what is left.
 
-    `overdrawn`: taken in shadow mode where it would have been refused.
+    `overdrawn`: taken in shadow mode where it would have been refused. `reached`: the spend limit that it would exceed;
+    None where there are not enough funds for it either.
     """
 
     taken: bool
@@ -58,6 +80,25 @@ class Decision:
     available_micros: int
     parts: tuple[Taken, ...]
     epoch: int
+    reached: Reached | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A hold that the ledger ended: what it is billed, and what it had set aside until then.
+
+    `unit` says what becomes of its free unit: "" nothing, UNIT_BACK (wallet.py), or the pool it is now of. `older`: it
+    was open until now, and taken in an epoch before this one.
+    """
+
+    hold_id: UUID
+    billed_micros: int
+    unit: str
+    older: bool
+    aside_micros: int
+    pool: str | None
+    category: str
+    day: str | None  # the number's day that its charge counts for; None: nothing was charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +160,22 @@ class State:
     def _with(self, ends: Mapping[str, int | None]) -> "State":
         kept = {name: value for name, value in self.recipient.items() if name not in ends}
         return replace(self, recipient=kept | {name: str(end) for name, end in ends.items() if end is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A wallet's money, as it stands. `filled`: all its users are known (see lua/_shared.lua)."""
+
+    epoch: int
+    available_micros: int
+    held_micros: int
+    filled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Debit:
+    """What became of money that was to leave a number."""
+
+    epoch: int
+    available_micros: int
+    taken: bool

@@ -17,11 +17,20 @@ class OverloadedError(Exception):
 
 
 class Batcher(Generic[Ask, Answer]):
-    """Hands asks to `flush` in batches; each caller gets the answer (or the exception) at its place."""
+    """Hands asks to `flush` in batches; each caller gets the answer (or the exception) at its place.
+
+    What `flush` raises is raised for all of them; an exception among its answers for that one.
+    """
 
     def __init__(
-        self, flush: Callable[[list[Ask]], Awaitable[Sequence[Answer]]], *, max_batch: int, max_waiting: int
+        self,
+        flush: Callable[[list[Ask]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        observe: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._observe = observe  # told of every batch: its size, and how many wait for the next
         self._flush = flush
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -42,6 +51,8 @@ class Batcher(Generic[Ask, Answer]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                if self._observe is not None:
+                    self._observe(len(batch), len(self._waiting))
                 try:
                     answers = await self._flush([ask for ask, _ in batch])
                 except Exception as error:
@@ -51,7 +62,11 @@ class Batcher(Generic[Ask, Answer]):
                             future.set_exception(error)
                 else:
                     for (_, future), answer in zip(batch, answers, strict=True):
-                        if not future.done():
+                        if future.done():
+                            continue
+                        if isinstance(answer, Exception):
+                            future.set_exception(answer)
+                        else:
                             future.set_result(answer)
         finally:
             self._runner = None

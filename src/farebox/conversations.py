@@ -61,9 +61,22 @@ class Conversations:
         rider = await self._ledger.next_rider(opener.hold_id)
         if rider is None:
             return ""
-        if opener.fare_micros or opener.pool:
-            await self._wallet.extend(rider.number_id, rider.hold_id, opener.fare_micros, None, pool=opener.pool)
+
+        async def extend(epoch: int | None) -> int | None:
+            return await self._wallet.extend(
+                rider.number_id,
+                rider.hold_id,
+                opener.fare_micros,
+                epoch,
+                aside=rider.aside,
+                category=rider.category,
+                pool=opener.pool,
+            )
+
+        taken = await extend(None) if opener.fare_micros or opener.pool else None
         carried = await self._ledger.carry(opener, rider)
-        if not carried:
+        if carried is None:
             return ""
+        if (opener.fare_micros or opener.pool) and taken != carried:
+            await extend(carried)  # the wallet was rebuilt in between, and what we took went with it
         return conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)

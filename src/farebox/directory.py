@@ -9,17 +9,19 @@ import hashlib
 import hmac
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import asyncpg
 
 from farebox.core.account import NO_VOLUME, NOT_ABROAD, Abroad, Volume
+from farebox.core.limits import Limit, Period
 from farebox.core.markup import Markup
 from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
 from farebox.ledger import Ledger
+from farebox.vault import Vault, VaultError
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,9 @@ class Number:
     recipients: Recipients  # how a recipient without a plus is read: by the business's own country
     abroad: Abroad = NOT_ABROAD  # whom it reaches at authentication-international rates
     volume: Volume = NO_VOLUME  # the volume tiers that its account has reached
+    limits: tuple[Limit, ...] = ()  # on what it may spend
+    watch_micros: int | None = None  # below this available is to be looked at: a rule or a level hangs on it
+    closed: bool = False  # nothing is sent from it and no funds are added; what was sent is still settled
 
     @property
     def registry(self) -> str:
@@ -68,6 +73,9 @@ class Key:
     key_id: UUID
     name: str
     numbers: tuple[str, ...]
+    categories: tuple[str, ...] | None = None  # of messages that it may send; None: all
+    per_minute: int | None = None
+    until_ms: int | None = None  # a key that was rotated works until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,9 @@ def _bytes(header: str) -> bytes:
 class Directory:
     """Numbers by id, business account and webhook secret, keys by digest, templates by list, name and language."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault | None = None) -> None:
+        self.vault = vault or Vault()
+        self.used: dict[UUID, int] = {}  # keys that were used lately, and when: to be written down
         self.numbers: dict[str, Number] = {}
         self.wabas: dict[str, list[Number]] = {}
         self.templates: dict[tuple[str, str, str], Template] = {}
@@ -106,9 +116,13 @@ class Directory:
         self._webhook_secrets: dict[bytes, list[Number]] = {}
         self._loading = asyncio.Lock()  # two reads at once could end in the other order, and the older one would stay
 
-    def key(self, token: str) -> Key | None:
-        """Return the key that a client presented, None where it is unknown or revoked."""
-        return self._keys.get(digest(token))
+    def key(self, token: str, now_ms: int = 0) -> Key | None:
+        """Return the key that a client presented, None where it is unknown, revoked, or rotated too long ago."""
+        key = self._keys.get(digest(token))
+        if key is None or (key.until_ms is not None and key.until_ms <= now_ms):
+            return None
+        self.used[key.key_id] = now_ms
+        return key
 
     def of_webhook_secret(self, secret: str) -> list[Number]:
         """Return the numbers whose webhooks present this secret.
@@ -137,10 +151,20 @@ class Directory:
             numbers: dict[str, Number] = {}
             wabas: dict[str, list[Number]] = {}
             secrets_: dict[bytes, list[Number]] = {}
-            starts, tiers = await _starts(ledger), await _tiers(ledger)
+            starts, tiers, limits = await _starts(ledger), await _tiers(ledger), await _limits(ledger)
             for row in await ledger.fetch("all_numbers"):
                 volume = tiers.get(row["waba_id"], NO_VOLUME)
-                number = _number(row, starts.get(row["waba_id"], {}), volume)
+                try:
+                    number = self._opened(
+                        _number(row, starts.get(row["waba_id"], {}), volume, tuple(limits.get(row["number_id"], ())))
+                    )
+                except VaultError as error:
+                    if not self.numbers:
+                        raise  # at the start: with the wrong keys nothing can be right
+                    log.error("number %s is not taken over: %s", row["number_id"], error)  # noqa: TRY400  no stack
+                    if row["number_id"] not in self.numbers:
+                        continue
+                    number = self.numbers[row["number_id"]]
                 numbers[number.number_id] = number
                 if number.waba_id:  # numbers without one have no account in common
                     wabas.setdefault(number.waba_id, []).append(number)
@@ -148,13 +172,33 @@ class Directory:
                     secrets_.setdefault(digest(number.webhook_secret), []).append(number)
             self.numbers, self.wabas, self._webhook_secrets = numbers, wabas, secrets_
 
+    def _opened(self, number: Number) -> Number:
+        """Return a number with its secrets opened."""
+        opened = self.vault.open
+        return replace(
+            number,
+            upstream_token=opened(number.upstream_token),
+            app_secret=opened(number.app_secret),
+            webhook_secret=opened(number.webhook_secret),
+        )
+
     async def load_keys(self, ledger: Ledger) -> None:
         """Read the keys that are not revoked."""
         async with self._loading:
-            self._keys = {
-                row["digest"]: Key(row["key_id"], row["name"], tuple(row["numbers"]))
-                for row in await ledger.fetch("active_keys")
-            }
+            keys: dict[bytes, Key] = {}
+            for row in await ledger.fetch("active_keys"):
+                categories = None if row["categories"] is None else tuple(row["categories"])
+                key = Key(row["key_id"], row["name"], tuple(row["numbers"]), categories, row["per_minute"])
+                keys[row["digest"]] = key
+                if row["previous_digest"] is not None:
+                    keys[row["previous_digest"]] = replace(key, until_ms=row["previous_until_ms"])
+            self._keys = keys
+
+    async def note_use(self, ledger: Ledger) -> None:
+        """Write down which keys were used since the last time, and when."""
+        used, self.used = self.used, {}
+        if used:
+            await ledger.fetch("note_key_use", list(used), list(used.values()))
 
     async def load_templates(self, ledger: Ledger) -> None:
         """Read the template registry."""
@@ -165,6 +209,15 @@ class Directory:
                 )
                 for row in await ledger.fetch("all_templates")
             }
+
+
+async def _limits(ledger: Ledger) -> dict[str, list[Limit]]:
+    """Return the spend limits by number."""
+    limits: dict[str, list[Limit]] = {}
+    for row in await ledger.fetch("all_limits"):
+        limit = Limit(Period(row["period"]), row["category"], row["limit_micros"])
+        limits.setdefault(row["number_id"], []).append(limit)
+    return limits
 
 
 async def _starts(ledger: Ledger) -> dict[str, dict[str, int]]:
@@ -184,7 +237,7 @@ async def _tiers(ledger: Ledger) -> dict[str, Volume]:
     return {waba_id: Volume(own) for waba_id, own in tiers.items()}
 
 
-def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume) -> Number:
+def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume, limits: tuple[Limit, ...]) -> Number:
     recipients = Recipients.of_business(row["display_phone_number"])
     abroad = Abroad(recipients.country, row["auth_international"], starts)
     return Number(
@@ -201,6 +254,7 @@ def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume) -> Numb
         webhook_secret=row["webhook_secret"],
         app_url=row["app_url"],
         mode=row["mode"],
+        closed=row["closed_at"] is not None,
         funds_rule=row["funds_rule"],
         block_at_micros=row["block_at_micros"],
         low_balance_at_micros=row["low_balance_at_micros"],
@@ -208,6 +262,8 @@ def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume) -> Numb
         recipients=recipients,
         abroad=abroad,
         volume=volume,
+        limits=limits,
+        watch_micros=row["watch_micros"],
     )
 
 

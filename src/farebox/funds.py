@@ -1,4 +1,4 @@
-"""The only file that moves money between the wallet and the ledger.
+"""Moves money between the wallet and the ledger, with `settlement.py`, which ends what is begun here, and `moves.py`.
 
 The law of the two stores: take from the wallet first, give to the wallet last. Wherever a crash cuts one of these
 functions, the wallet then shows too little and never too much:
@@ -19,25 +19,28 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from farebox import metrics
-from farebox.asks import Ask, Decision, Mode, Part, Taken
+from farebox.asks import Ask, Closing, Decision, Gap, Mode, Part, Sent, Taken
 from farebox.batch import OverloadedError
 from farebox.clock import Clock
-from farebox.conversations import Conversations
+from farebox.core import topup
 from farebox.core.fare import Priced
-from farebox.core.hold import GIVES_UNIT_BACK, Event, new_hold_id, step
+from farebox.core.hold import Event, new_hold_id
+from farebox.core.limits import Reached
 from farebox.core.message import Message
-from farebox.core.money import MICROS_PER_UNIT
 from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
 from farebox.directory import Number
 from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.moves import Moves
 from farebox.rebuild import Rebuild
-from farebox.rows import End, Ended, NewHold, Resolution
-from farebox.tariffs import Tariffs
+from farebox.rows import NewHold, Resolution
+from farebox.settlement import Settlement
+from farebox.tariffs import Tariffs, local_day
 from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
-MAX_TRIES = 3  # a send may meet a missing wallet and then a fenced one; a third time is a fault worth an error
+# A send may meet a missing wallet, a recipient that was not read yet, and then a fence; twice that is worth an error.
+MAX_TRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,10 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There are not enough funds; nothing was changed."""
+    """There are not enough funds, or a spend limit would be exceeded; nothing was changed."""
 
     available_micros: int
+    reached: Reached | None = None  # None: the funds
 
 
 class Funds:
@@ -83,35 +87,47 @@ class Funds:
         self._clock = clock
         self._tariffs = tariffs
         self._rebuild = rebuild
-        self._conversations = Conversations(wallet, ledger, clock)
         self._grace_ms = grace_ms
+        self.resolve = Settlement(wallet, ledger, clock, tariffs, rebuild).resolve
+        self.moves = Moves(wallet, ledger, clock, rebuild)
 
-    async def reserve(self, number: Number, message: Message, fares: Sequence[Fare]) -> Reserved | Refused:
-        """Take the fare of a message, as a whole or not at all, and record it.
+    async def reserve(
+        self,
+        number: Number,
+        message: Message,
+        fares: Sequence[Fare],
+        *,
+        sent: Sent | None = None,
+        claim: UUID | None = None,
+    ) -> Reserved | Refused:
+        """Take the fare of a message, as a whole or not at all, and record it. What has been `sent` is not refused.
 
-        Raises WalletUnavailableError, LedgerUnavailableError or OverloadedError; nothing may be sent then.
+        With the claim of an Idempotency-Key it is recorded only while the claim stands. Raises WalletUnavailableError,
+        LedgerUnavailableError, OverloadedError, or ClaimLostError where it does not: nothing may be sent then.
         """
         for _ in range(MAX_TRIES):
-            now_ms = self._clock.now_ms()
-            ids = [new_hold_id(now_ms) for _ in fares]
+            now_ms = sent.at_ms if sent else self._clock.now_ms()
+            ids = [sent.hold_id] if sent else [new_hold_id(now_ms) for _ in fares]
             decision = await self._wallet.take(
                 Ask(
                     number_id=number.number_id,
                     parts=tuple(
-                        Part(str(hold_id), fare.windows_of, fare.priced.offer.wire)
+                        Part(str(hold_id), fare.windows_of, fare.priced.offer.category, fare.priced.offer.wire)
                         for hold_id, fare in zip(ids, fares, strict=True)
                     ),
                     block_at_micros=number.block_at_micros,
                     cover=number.funds_rule == "cover",
-                    mode=Mode.SHADOW if number.mode == "shadow" else Mode.ENFORCE,
+                    mode=Mode.SHADOW if sent or number.mode == "shadow" else Mode.ENFORCE,
                     now_ms=now_ms,
+                    limits=number.limits,
+                    today=local_day(now_ms, number.zone) if number.limits else None,
                 )
             )
-            if decision is None:
-                await self._rebuild(number, stale_epoch=None)
+            if isinstance(decision, Gap):
+                await self._rebuild.close(decision, number, [fare.windows_of for fare in fares])
                 continue
             if not decision.taken:
-                return Refused(decision.available_micros)
+                return Refused(decision.available_micros, decision.reached)
             holds = [
                 self._new_hold(
                     number=number,
@@ -121,6 +137,7 @@ class Funds:
                     taken=taken,
                     hold_id=hold_id,
                     first=ids[0],
+                    claim_id=claim,
                     now_ms=now_ms,
                 )
                 for hold_id, fare, taken in zip(ids, fares, decision.parts, strict=True)
@@ -131,6 +148,8 @@ class Funds:
                 if fare.priced.offer.terms[taken.term].rule.opens == OPENS_FREE_ENTRY_POINT
             ]
             if await self._record(holds, opening):
+                for hold in holds:
+                    metrics.count_fare(number.currency, hold.category, hold.market, hold.fare_micros, hold.pool)
                 return Reserved(
                     hold_ids=tuple(ids),
                     message_class=Class.PAID if any(taken.paid for taken in decision.parts) else Class.FREE,
@@ -138,65 +157,15 @@ class Funds:
                     available_micros=decision.available_micros,
                     overdrawn=decision.overdrawn,
                 )
-            # Fenced: the wallet was lost or rebuilt since. What was taken from the old one is gone with it.
+            # Fenced: the wallet or the claim was lost since. What was taken from the old wallet is gone with it.
             await self._rebuild(number, stale_epoch=decision.epoch)
-        raise WalletUnavailableError(
-            f"the wallet of number {number.number_id} changed {MAX_TRIES} times while a send tried"
-        )
+            await self._ledger.check_claim(claim)
+        raise WalletUnavailableError(f"the wallet of number {number.number_id} changed {MAX_TRIES} times under a send")
 
     async def accept(self, reserved: Reserved, wamid: str | None, wa_id: str | None) -> None:
         """Note that the upstream took a message, and whom it took it for."""
         user = wa_id if len(reserved.hold_ids) == 1 else None  # of a group the answer names the group
         await asyncio.gather(*(self._ledger.accept(hold_id, wamid, user) for hold_id in reserved.hold_ids))
-
-    async def resolve(self, event: Event, resolutions: Sequence[Resolution]) -> list[Ended]:
-        """End holds by one event, each charged what it is billed; return those that this call ended.
-
-        An event that the life of a hold does not allow (a repeated status) changes nothing.
-        """
-        asked = [resolution for resolution in resolutions if step(resolution.hold.state, event) is not None]
-        taken = {
-            resolution.hold.hold_id: await self._wallet.extend(
-                resolution.hold.number_id, resolution.hold.hold_id, resolution.billed_micros, None
-            )
-            for resolution in asked
-            if _needs_more(resolution)
-        }
-        ended = await self._ledger.end(
-            event,
-            [
-                End(
-                    hold_id=r.hold.hold_id,
-                    number_id=r.hold.number_id,
-                    billed_micros=r.billed_micros,
-                    webhook=r.webhook,
-                    wamid=r.wamid,
-                    conversation_id=r.conversation_id,
-                    conversation_until_ms=r.conversation[1] if r.conversation else None,
-                    pool=r.pool,
-                    drift=r.drift,
-                )
-                for r in asked
-            ],
-            self._clock.now_ms(),
-        )
-        pools = {resolution.hold.hold_id: resolution.pool or "" for resolution in asked}
-        by_number: dict[tuple[str, int], list[tuple[UUID, int, str]]] = {}  # and epoch
-        for end in ended:
-            if end.hold_id in taken and taken[end.hold_id] != end.epoch:
-                # The wallet was rebuilt between our taking and the ledger's booking, and what we took went with it.
-                await self._wallet.extend(end.number_id, end.hold_id, end.billed_micros, end.epoch)
-            unit = UNIT_BACK if event in GIVES_UNIT_BACK else pools[end.hold_id]
-            by_number.setdefault((end.number_id, end.epoch), []).append((end.hold_id, end.billed_micros, unit))
-        for (number_id, epoch), ends in by_number.items():
-            await self._wallet.close(number_id, ends, epoch)
-        changed = {end.hold_id for end in ended}
-        for resolution in (resolution for resolution in asked if resolution.hold.hold_id in changed):
-            if event in GIVES_UNIT_BACK:
-                await self._conversations.close_free_entry_point(resolution.hold, self._tariffs)
-            if resolution.hold.opens or resolution.conversation:
-                await self._conversations.move(event, resolution)
-        return ended
 
     async def reject(self, reserved: Reserved) -> None:
         """Give back the hold of a message that the upstream did not take."""
@@ -209,15 +178,17 @@ class Funds:
         )
         if row is None:
             return False
-        try:
-            added = await self._wallet.credit(number.number_id, topup_id, amount_micros, row["epoch"])
-            if added is None:
-                await self._rebuild(number, stale_epoch=None)
-        except WalletUnavailableError:
-            # It is booked, so it is the number's. The wallet is behind until the sweep compares the two.
-            log.warning(
-                "top-up %s is booked, the wallet of number %s follows with the sweep", topup_id, number.number_id
-            )
+        await self.moves.add(number, topup_id, amount_micros, row["epoch"])
+        return True
+
+    async def confirm(self, number: Number, topup_id: UUID) -> bool:
+        """Credit a top-up that was on its way; False where it is credited already, or was never on its way."""
+        row = await self._ledger.fetch_one(
+            "confirm_topup", topup_id, number.number_id, topup.sources(topup.Event.SUCCEED), self._clock.now_ms()
+        )
+        if row is None:
+            return False
+        await self.moves.add(number, topup_id, row["amount_micros"], row["epoch"])
         return True
 
     def _new_hold(
@@ -230,6 +201,7 @@ class Funds:
         taken: Taken,
         hold_id: UUID,
         first: UUID,
+        claim_id: UUID | None,
         now_ms: int,
     ) -> NewHold:
         offer = fare.priced.offer
@@ -260,13 +232,11 @@ class Funds:
             markup_micros=term.split.markup_micros,
             tax_micros=term.split.tax_micros,
             sent_with=None if hold_id == first else first,
+            claim_id=claim_id,
         )
 
     async def _record(self, holds: list[NewHold], opening: list[NewHold]) -> bool:
-        """Record the holds of a send in the ledger, and the free entry points that some of them open.
-
-        False where their epoch is fenced off.
-        """
+        """Record the holds of a send, and the free entry points that some open; False where they are fenced off."""
         ids = [hold.hold_id for hold in holds]
         try:
             recorded = await asyncio.gather(*(self._ledger.record(hold) for hold in holds))
@@ -277,7 +247,18 @@ class Funds:
                 await self._remember_free_entry_point(hold)
         except OverloadedError:
             if len(holds) == 1:  # nobody recorded it; of several some may be recorded, which the ledger knows
-                await self._wallet.close(holds[0].number_id, [(holds[0].hold_id, 0, UNIT_BACK)], holds[0].epoch)
+                (hold,) = holds
+                closing = Closing(
+                    hold_id=hold.hold_id,
+                    billed_micros=0,
+                    unit=UNIT_BACK,
+                    older=False,
+                    aside_micros=0,
+                    pool=None,
+                    category=hold.category,
+                    day=None,
+                )
+                await self._wallet.close(hold.number_id, [closing], hold.epoch)
             else:
                 await self._abandon(ids)
             raise
@@ -307,14 +288,3 @@ class Funds:
             await self._give_back(hold_ids)
         except (WalletUnavailableError, LedgerUnavailableError) as error:
             log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
-
-
-def _needs_more(resolution: Resolution) -> bool:
-    """Tell whether the bill takes more than is set aside: dearer than its hold, or the hold had already ended."""
-    open_micros = resolution.hold.fare_micros if resolution.hold.open else 0
-    return resolution.billed_micros > open_micros
-
-
-def count_spend(currency: str, category: str, billed_micros: int) -> None:
-    """Count a charge in the metrics, which are floats; the money itself never is."""
-    metrics.SPEND.labels(currency, category).inc(billed_micros / MICROS_PER_UNIT)

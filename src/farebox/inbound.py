@@ -11,19 +11,21 @@ from multidict import CIMultiDict
 
 from farebox import metrics
 from farebox.access import Request
-from farebox.account_terms import keep_terms
-from farebox.bookkeeping import keep_books, keep_templates
 from farebox.core.reply import CODE_PARAMETER, CODE_TOKEN, CODE_UNAVAILABLE, Dialect, Reply, error_reply
 from farebox.core.signature import SIGNATURE_HEADER, sign
 from farebox.core.webhook import BadWebhookError, Part, cut_for, load_webhook
-from farebox.doors import SECRET_HEADER, Door, accounts_of, template_changes
-from farebox.gate import Gate
+from farebox.doors import SECRET_HEADER, Door
+from farebox.gate import UNAVAILABLE, Gate
+from farebox.intake import of_part, tell
+from farebox.news import Piece
+from farebox.relays import check_literal
+from farebox.spool import SpoolError
 from farebox.upstream import end_to_end
 
 log = logging.getLogger(__name__)
 
-# The answer waits this long for the bookkeeping, so that a crash right after it loses nothing that was promised; a
-# store that is slower must not hold up inbound messages (Meta asks for answers within a second).
+# The answer waits this long for the bookkeeping, and then for the disk, so that a crash right after it loses nothing
+# that was promised; a store that is slower must not hold up inbound messages (Meta asks for answers within a second).
 BOOKS_WAIT_S = 1.0
 MAX_APP_ANSWER_BYTES = 1_048_576  # Meta reads the status only
 OK = Reply(200, b"", ())
@@ -69,8 +71,12 @@ async def receive(gate: Gate, request: Request, door: Door) -> Reply:
         # Where nobody is known to relay it to, a 200 would lose it in silence.
         if gate.settings.bad_signature == "refuse" or not any(door.numbers(part) for part in parts):
             return error_reply(door.dialect, status=401, code=CODE_TOKEN, sentence=door.complaint)
-    books = gate.background(_keep_all_books(gate, door, trusted))
-    bodies = [_body_for(delivery, payload, parts, request) for delivery in deliveries]
+    try:
+        bodies = [_body_for(delivery, payload, parts, request) for delivery in deliveries]
+    except RecursionError:  # it could be read, at the very edge, and can not be written
+        sentence = "the body is nested too deeply"
+        return error_reply(door.dialect, status=400, code=CODE_PARAMETER, sentence=sentence)
+    books = gate.background(_keep_books(gate, door, trusted))
     signed_anew = len(deliveries) > 1  # each application checks with its own secret
     replies = await asyncio.gather(
         *(
@@ -78,7 +84,10 @@ async def receive(gate: Gate, request: Request, door: Door) -> Reply:
             for delivery, body in zip(deliveries, bodies, strict=True)
         )
     )
-    await asyncio.wait({books}, timeout=BOOKS_WAIT_S)
+    if not await books:
+        # It reached its application. WhatsApp delivers it again, to the application as well, until the books have it.
+        sentence = "The bookkeeping of this webhook must wait; deliver it again."
+        return error_reply(door.dialect, status=503, code=CODE_UNAVAILABLE, sentence=sentence)
     if not deliveries:
         metrics.RELAYS.labels("no_app").inc()
         return OK
@@ -86,18 +95,44 @@ async def receive(gate: Gate, request: Request, door: Door) -> Reply:
     return max(replies, key=lambda reply: reply.status)
 
 
-async def _keep_all_books(gate: Gate, door: Door, parts: list[Part]) -> None:
-    """Keep the books of every part; a part that fails does not stop the next."""
-    for part in parts:
-        try:
-            number = door.owner(part)
-            if number is not None and number.mode != "off":
-                await keep_books(gate, number, part)
-            await keep_templates(gate, template_changes(door, part))
-            await keep_terms(gate.ledger, gate.directory, accounts_of(door, part), part.account)
-        except Exception:
-            metrics.BOOKKEEPING_FAILURES.inc()
-            log.exception("the bookkeeping of a webhook failed; it was relayed all the same")
+async def _keep_books(gate: Gate, door: Door, parts: list[Part]) -> bool:
+    """Keep the books of all parts, or see them to the spool; False where neither is possible.
+
+    While the stores are away, or slower than a webhook may wait, the news is on the disk before it is answered: a crash
+    after the answer loses nothing. Telling it twice ends the same.
+    """
+    try:
+        pieces = [piece for part in parts for piece in of_part(gate, door, part)]
+    except Exception:  # nothing in here reaches the relay, whatever a webhook may look like
+        metrics.BOOKKEEPING_FAILURES.inc()
+        log.exception("a webhook could not be understood; it was relayed all the same")
+        return True
+    if not gate.spool.away:
+        telling = gate.background(_told(gate, pieces))
+        await asyncio.wait({telling}, timeout=BOOKS_WAIT_S)
+        if telling.done() and telling.result():
+            return True
+    try:
+        await gate.spool.append(pieces)
+    except SpoolError as error:
+        metrics.SPOOL_FULL.inc()
+        log.error("a webhook can not be kept and must be delivered again: %s", error)  # noqa: TRY400  not our stack
+        return False
+    return True
+
+
+async def _told(gate: Gate, pieces: list[Piece]) -> bool:
+    """Tell news to the stores; False where they are away."""
+    try:
+        await tell(gate, pieces)
+    except UNAVAILABLE as error:
+        log.warning("the books of a webhook wait in the spool: %s", error or "overloaded")
+        gate.spool.away = True
+        return False
+    except Exception:  # not even the quarantine took it
+        metrics.BOOKKEEPING_FAILURES.inc()
+        log.exception("the bookkeeping of a webhook failed; it was relayed all the same")
+    return True
 
 
 def _deliveries(door: Door, parts: list[Part]) -> list[Delivery]:
@@ -132,7 +167,9 @@ async def _relay(gate: Gate, delivery: Delivery, request: Request, body: bytes, 
         if delivery.secret:
             headers[SIGNATURE_HEADER] = sign(body, delivery.secret)
     try:
-        async with gate.upstream.session.post(
+        if gate.settings.private_app_urls == "refuse":
+            check_literal(delivery.app_url)
+        async with gate.upstream.relays.post(
             delivery.app_url,
             data=body,
             headers=headers,

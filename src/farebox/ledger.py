@@ -6,20 +6,25 @@ holds are batched over all sends in flight (group commit).
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from datetime import date
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from farebox.acting import actor
 from farebox.batch import Batcher
 from farebox.core.hold import OPEN, Event, sources, target
-from farebox.core.tariff import Window
-from farebox.rows import End, Ended, KnownHold, NewHold, Truth, conversation_state, known_hold
+from farebox.metrics import Queue
+from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
 from farebox.sql import queries
+
+log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 8  # a worker's share: a few batches at once and the admin reads; Postgres allows 100 in all
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
@@ -30,6 +35,10 @@ class LedgerUnavailableError(Exception):
     """The database did not answer in time, or not at all: a write may or may not have been committed."""
 
 
+class ClaimLostError(Exception):
+    """The claim of an Idempotency-Key was taken over or released meanwhile: this attempt must not do anything."""
+
+
 class Ledger:
     """The ledger's queries. Raises LedgerUnavailableError where the database is away."""
 
@@ -37,10 +46,10 @@ class Ledger:
         self._pool = pool
         self._timeout_s = timeout_s
         self._records: Batcher[NewHold, bool] = Batcher(
-            self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+            self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
         self._accepts: Batcher[tuple[UUID, str | None, str | None], None] = Batcher(
-            self._accept_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+            self._accept_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("accept")
         )
 
     @classmethod
@@ -53,6 +62,7 @@ class Ledger:
             command_timeout=timeout_s,
             timeout=timeout_s,
             server_settings={"application_name": "farebox", "timezone": "UTC"},
+            init=_claim_history,
         )
         return cls(pool, timeout_s=timeout_s)
 
@@ -63,6 +73,11 @@ class Ledger:
     async def record(self, hold: NewHold) -> bool:
         """Record a hold; False where its wallet's epoch is no longer the number's: nothing may leave on it."""
         return await self._records.submit(hold)
+
+    async def check_claim(self, claim_id: UUID | None) -> None:
+        """Raise ClaimLostError where an attempt does not have the claim of its Idempotency-Key any more."""
+        if claim_id is not None and await self.fetch_one("claim_stands", claim_id) is None:
+            raise ClaimLostError
 
     async def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> None:
         """Note that the upstream took a message, under this wamid and for this user."""
@@ -78,8 +93,11 @@ class Ledger:
         row = await self.fetch_one("next_rider", opener, [state.value for state in OPEN])
         return None if row is None else known_hold(row)
 
-    async def carry(self, opener: KnownHold, rider: KnownHold) -> bool:
-        """Hand a conversation and its fare to the message that rides it; False where that one has ended meanwhile."""
+    async def carry(self, opener: KnownHold, rider: KnownHold) -> int | None:
+        """Hand a conversation and its fare to the message that rides it.
+
+        Return the number's epoch at that moment, None where the message has ended meanwhile.
+        """
         row = await self.fetch_one(
             "carry_conversation",
             opener.hold_id,
@@ -90,7 +108,7 @@ class Ledger:
             opener.opens,
             [state.value for state in OPEN],
         )
-        return row is not None
+        return None if row is None else int(row["epoch"])
 
     async def end(self, event: Event, ends: Sequence[End], now_ms: int) -> list[Ended]:
         """End holds by one event; return those that it changed. Entry, state and balance move in one statement."""
@@ -111,25 +129,37 @@ class Ledger:
             [end.conversation_until_ms for end in ends],
             [end.pool for end in ends],
             [None if end.drift is None else json.dumps(end.drift) for end in ends],
+            [state.value for state in OPEN],
         )
         return [
-            Ended(row["hold_id"], row["number_id"], row["billed_micros"], row["epoch"], row["late"]) for row in rows
+            Ended(
+                hold_id=row["hold_id"],
+                number_id=row["number_id"],
+                billed_micros=row["billed_micros"],
+                epoch=row["epoch"],
+                late=row["late"],
+                older=row["older"],
+                aside_micros=row["aside_micros"],
+                pool=row["aside_pool"],
+                category=row["category"],
+                day=row["charged_day"],
+            )
+            for row in rows
         ]
 
     @asynccontextmanager
-    async def number_locked(self, number_id: str) -> AsyncIterator["LockedNumber"]:
-        """Hold the number's row lock: no hold is recorded, none ended and no top-up booked meanwhile."""
+    async def numbers_locked(self, number_ids: Sequence[str], *, wait: bool = True) -> AsyncIterator["LockedNumbers"]:
+        """Hold the row locks of numbers in one transaction: no hold is recorded or ended, no top-up booked meanwhile.
+
+        Without `wait` those that are locked already are left out.
+        """
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                epoch = await connection.fetchval(queries()["lock_number"], number_id)
-                yield LockedNumber(number_id, int(epoch), connection)
+            async with asyncio.timeout(self._timeout_s), self._pool.acquire() as connection, connection.transaction():
+                query = queries()["lock_numbers" if wait else "lock_idle_numbers"]
+                rows = await connection.fetch(query, number_ids)
+                yield LockedNumbers([row["number_id"] for row in rows], connection)
         except _AWAY as error:
             raise _unavailable(error) from error
-
-    async def next_epoch(self, number_id: str, epoch: int) -> int | None:
-        """Raise a number's epoch: holds of older wallets are refused from now on. None where another was faster."""
-        row = await self.fetch_one("next_epoch", number_id, epoch)
-        return None if row is None else int(row["epoch"])
 
     @asynccontextmanager
     async def elected(self, lock: int) -> AsyncIterator[bool]:
@@ -145,11 +175,25 @@ class Ledger:
         except _AWAY as error:
             raise _unavailable(error) from error
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Transaction"]:
+        """Run several named queries as one transaction; what is raised in the block takes it back."""
+        try:
+            async with asyncio.timeout(self._timeout_s), self._pool.acquire() as connection, connection.transaction():
+                yield Transaction(connection)
+        except _AWAY as error:
+            raise _unavailable(error) from error
+
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a named query and return its rows."""
+        """Run a named query and return its rows; where somebody is acting (`farebox.acting`), in that name."""
         try:
             async with asyncio.timeout(self._timeout_s):  # the wait for a free connection included
-                return list(await self._pool.fetch(queries()[query], *arguments))
+                who = actor()
+                if who is None:
+                    return list(await self._pool.fetch(queries()[query], *arguments))
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await connection.fetch(queries()["act_as"], who.who, who.why, who.request_id)
+                    return list(await connection.fetch(queries()[query], *arguments))
         except _AWAY as error:
             raise _unavailable(error) from error
 
@@ -157,6 +201,13 @@ class Ledger:
         """Run a named query and return its first row."""
         rows = await self.fetch(query, *arguments)
         return rows[0] if rows else None
+
+    async def note(
+        self, what: str, kind: str, subject: str, *, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        """Write a deed into the audit log that changes no table which does so itself (`farebox.acting`)."""
+        documents = (None if content is None else json.dumps(content) for content in (before, after))
+        await self.fetch("note", what, kind, subject, *documents)
 
     async def _record_batch(self, holds: list[NewHold]) -> list[bool]:
         columns = zip(*map(_columns, holds), strict=True)
@@ -170,45 +221,61 @@ class Ledger:
         return [None] * len(accepted)
 
 
-class LockedNumber:
-    """What may be asked and done while a number's row is locked."""
+class Transaction:
+    """Named queries that are committed together."""
 
-    def __init__(
-        self, number_id: str, epoch: int, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-    ) -> None:
-        self._number_id = number_id
-        self.epoch = epoch
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def truth(self, pools: Sequence[str]) -> Truth:
-        """Return what the wallet must hold, in one snapshot."""
-        row = await self._connection.fetchrow(queries()["wallet_truth"], self._number_id, pools)
-        assert row is not None, "every number has a balance"
-        holds = [(hold, fare, pool) for hold, fare, pool in json.loads(row["holds"])]
-        return Truth(row["balance_micros"], row["held_micros"], holds, json.loads(row["pools"]))
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a named query and return its rows."""
+        return list(await self._connection.fetch(queries()[query], *arguments))
 
-    async def windows(self, now_ms: int) -> list[Window]:
-        """Return the open windows."""
-        rows = await self._connection.fetch(queries()["windows_of"], self._number_id, now_ms)
-        return [(row["user_id"], row["kind"], row["ends_at_ms"], None) for row in rows]
+    async def fetch_one(self, query: str, *arguments: Any) -> asyncpg.Record | None:
+        """Run a named query and return its first row."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
 
-    async def conversations(self, now_ms: int) -> list[tuple[str, str, str]]:
-        """Return the open and pending conversations: (user, category, state as the wallet writes it)."""
-        rows = await self._connection.fetch(queries()["conversations_of"], self._number_id, now_ms)
-        return [
-            (
-                row["user_id"],
-                row["category"],
-                conversation_state(row["ends_at_ms"], row["hold_id"], paid=row["class"] == "paid"),
-            )
-            for row in rows
-        ]
+
+class LockedNumbers:
+    """What may be asked and done while the rows of numbers are locked."""
+
+    def __init__(
+        self, number_ids: Sequence[str], connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+    ) -> None:
+        self.number_ids = number_ids
+        self._connection = connection
+
+    async def epoch(self, number_id: str) -> int:
+        """Return a number's epoch."""
+        return int(await self._connection.fetchval(queries()["number_epoch"], number_id))
+
+    async def next_epochs(self) -> dict[str, int]:
+        """Give every number an epoch that none ever had: holds of older wallets are refused from the commit on."""
+        rows = await self._connection.fetch(queries()["next_epochs"], self.number_ids)
+        return {row["number_id"]: row["epoch"] for row in rows}
+
+    async def truths(self, pools: Sequence[str], days: Sequence[date], now_ms: int) -> list[Truth]:
+        """Return what the wallets must hold, in one snapshot.
+
+        `pools` names the pool of each number's month, `days` what day it is in its time zone.
+        """
+        rows = await self._connection.fetch(queries()["wallet_truths"], self.number_ids, pools, now_ms, days)
+        sums = ("held_by", "day_by", "month_by")
+        return [Truth(**{**dict(row), **{name: json.loads(row[name]) for name in sums}}) for row in rows]
+
+
+async def _claim_history(connection: asyncpg.Connection) -> None:
+    """Before a new connection is used: a ledger that was restored or failed over fences every older wallet off."""
+    if await connection.fetchval(queries()["claim_history"]):
+        log.warning("the ledger's database was restored or failed over: every wallet will be rebuilt")
 
 
 _columns = attrgetter(*(column.name for column in fields(NewHold)))  # in the order of record_holds' parameters
 
 # Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow, rolled
-# back for another's sake. An error of our own making (a constraint, a wrong type) is none of these.
+# back for another's sake, unable to write its files. An error of our own making (a constraint, a wrong type) is none of
+# these. A connection that is cut off while asyncpg prepares its next statement makes it complain about its own state.
 _AWAY = (
     OSError,
     TimeoutError,
@@ -216,7 +283,10 @@ _AWAY = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
     asyncpg.TransactionRollbackError,
+    asyncpg.InternalClientError,
 )
 
 

@@ -1,48 +1,50 @@
 """A message goes out: parse, price, take, record, forward, answer.
 
 `send` holds every branch; the helpers compute. Nothing is sent before both stores know the hold, and a message whose
-fate is unknown is never sent again by us.
+fate is unknown is never sent again by us. What an `Idempotency-Key` changes stands in `keyed.py`.
 """
 
-import json
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from uuid import UUID
 
-from farebox import metrics
+from farebox import metrics, outage
 from farebox.access import Call
-from farebox.batch import OverloadedError
+from farebox.answers import ids_of
 from farebox.core.fare import Priced, price
-from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, storable, with_correlation
+from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, with_correlation
 from farebox.core.money import format_micros
 from farebox.core.reply import (
     CODE_PARAMETER,
-    CODE_PAYMENT,
+    CODE_PERMISSION,
     CODE_UNAVAILABLE,
-    OUT_OF_FUNDS,
     Dialect,
     Reply,
     error_reply,
 )
 from farebox.core.tariff import UnpricedError, always_free
+from farebox.decisions import decided
 from farebox.directory import Number
 from farebox.funds import Fare, Refused, Reserved
-from farebox.gate import Gate
+from farebox.gate import UNAVAILABLE, Gate
 from farebox.groups import UnknownGroupError
-from farebox.ledger import LedgerUnavailableError
+from farebox.idempotency import HEADER, Claim, leave
+from farebox.keyed import send_once
+from farebox.ledger import ClaimLostError, LedgerUnavailableError
+from farebox.refusal import refusal
+from farebox.scopes import out_of_scope
 from farebox.upstream import FateUnknownError, NotSentError
-from farebox.wallet import WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
+CLOSED = "This phone number is closed: nothing is sent from it. Whoever runs the gateway can open it again."
 RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then; a longer outage is asked about again
-UNAVAILABLE = (WalletUnavailableError, LedgerUnavailableError, OverloadedError)
 
 
 async def send(gate: Gate, call: Call) -> Reply:
-    """Meter and forward one message; every outcome is an answer."""
-    started = time.perf_counter()
+    """Meter and forward one message, once if it has a key; every outcome is an answer."""
     number = call.number
     assert number is not None, "a send without a number was denied"
     try:
@@ -50,37 +52,46 @@ async def send(gate: Gate, call: Call) -> Reply:
         message = read(call.request.body, number.recipients)
     except BadMessageError as error:
         return _bad_request(call.route.dialect, str(error))
-    if message.kind is Kind.NOT_A_MESSAGE or number.mode == "off":
-        return await _forward_unmetered(gate, call)
+    if message.kind is Kind.NOT_A_MESSAGE:
+        return await _forward_unmetered(gate, call, None)
+    if number.closed:
+        return error_reply(call.route.dialect, status=403, code=CODE_PERMISSION, sentence=CLOSED)
+    if HEADER in call.request.headers:
+        return await send_once(gate, call, partial(_send, gate, call, number, message))
+    return await _send(gate, call, number, message, None)
+
+
+async def _send(gate: Gate, call: Call, number: Number, message: Message, claim: Claim | None) -> Reply:
+    """Meter and forward a message. With a claim it leaves only while the claim stands."""
+    started = time.perf_counter()
+    if number.mode == "off":
+        return await _forward_unmetered(gate, call, claim)
     try:
         fares = await _fares(gate, call, message)
     except UnpricedError as error:
         if _free_without_card(gate, number, message):
+            reply = await _forward_unmetered(gate, call, claim)
             metrics.UNACCOUNTED.inc()
-            return await _forward_unmetered(gate, call)
+            return reply
         return _bad_request(call.route.dialect, f"This message can not be priced: {error}.")
     except UnknownGroupError as error:
         log.warning("the members of a group could not be read: %s", error)
         return _bad_request(call.route.dialect, "The members of this group could not be read; is the group id right?")
     priced = fares[0].priced
+    if (refused := out_of_scope(call, priced.offer.category)) is not None:
+        return refused
     if priced.offer.unpriced:
         metrics.UNPRICED.labels(priced.offer.category).inc()
     try:
-        outcome = await gate.funds.reserve(number, message, fares)
+        outcome = await gate.funds.reserve(number, message, fares, claim=claim.claim_id if claim else None)
     except UNAVAILABLE as error:
-        return await _without_stores(gate, call, priced, error)
+        return await _without_stores(gate, call, message, priced, error, claim=claim)
+    gate.wakes.saw(number.number_id, outcome.available_micros, watch_micros=number.watch_micros)
     if isinstance(outcome, Refused):
-        metrics.SENDS.labels("paid", priced.offer.category, "refused").inc()
-        metrics.REFUSALS.labels(number.account_id).inc()
-        reply = error_reply(
-            call.route.dialect, status=gate.settings.out_of_funds_status, code=CODE_PAYMENT, sentence=OUT_OF_FUNDS
-        )
-        return reply.with_headers(
-            ("X-Farebox-Class", "paid"), ("X-Farebox-Available", format_micros(outcome.available_micros))
-        )
+        return refusal(gate, call.route.dialect, number, priced.offer.category, outcome)
     if outcome.overdrawn:
-        metrics.SHADOW_REFUSALS.labels(number.account_id).inc()
-    reply = await _forward(gate, call, message, priced, outcome)
+        metrics.SHADOW_REFUSALS.labels(metrics.account_label(number.account_id)).inc()
+    reply = await _forward(gate, call, message, priced, outcome, claim=claim)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
 
@@ -126,7 +137,9 @@ def _takes_bids(call: Call) -> bool:
     return call.request.raw_path.rstrip("/").endswith("/marketing_messages")
 
 
-async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved) -> Reply:
+async def _forward(
+    gate: Gate, call: Call, message: Message, priced: Priced, reserved: Reserved, *, claim: Claim | None
+) -> Reply:
     """Send a message whose fare is reserved, and note what the upstream said."""
     hold_id = str(reserved.hold_id)
     body = call.request.body
@@ -135,7 +148,7 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
         body = with_correlation(body, hold_id)
     outcome = "unknown"
     try:
-        reply = await gate.upstream.send(call.path_qs(), call.headers(), body)
+        reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
             await _note_accepted(gate, reserved, reply)
@@ -155,7 +168,16 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
             "until a status webhook decides; sending again may deliver it twice."
         )
         reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
-    metrics.SENDS.labels(reserved.message_class, priced.offer.category, outcome).inc()
+    decided(
+        outcome,
+        message_class=reserved.message_class,
+        category=priced.offer.category,
+        number_id=call.number.number_id if call.number else None,
+        hold_id=hold_id,
+        fare_micros=reserved.fare_micros,
+        available_micros=reserved.available_micros,
+        why="would be refused" if reserved.overdrawn else None,
+    )
     shadow = (("X-Farebox-Shadow", "would-refuse"),) if reserved.overdrawn else ()
     return reply.with_headers(
         ("X-Farebox-Hold", hold_id),
@@ -167,12 +189,17 @@ async def _forward(gate: Gate, call: Call, message: Message, priced: Priced, res
 
 
 async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply) -> None:
-    """Record the wamid. If the ledger is away the message is out all the same: a status webhook brings the hold id."""
-    wamid, wa_id = _ids(reply.body)
+    """Record the wamid. If that fails the message is out all the same: a status webhook brings the hold id.
+
+    Whatever fails, WhatsApp's answer stands: to one of ours the client would send again.
+    """
+    wamid, wa_id = ids_of(reply.body)
     try:
         await gate.funds.accept(reserved, wamid, wa_id)
     except UNAVAILABLE as error:
         log.warning("hold %s: accepted by the upstream, not yet noted: %s", reserved.hold_id, error)
+    except Exception:
+        log.exception("hold %s: accepted by the upstream, not noted", reserved.hold_id)
 
 
 async def _give_back(gate: Gate, reserved: Reserved) -> None:
@@ -180,15 +207,26 @@ async def _give_back(gate: Gate, reserved: Reserved) -> None:
         await gate.funds.reject(reserved)
     except UNAVAILABLE as error:
         log.warning("hold %s: not given back yet: %s", reserved.hold_id, error)
+    except Exception:
+        log.exception("hold %s: not given back", reserved.hold_id)
 
 
-async def _without_stores(gate: Gate, call: Call, priced: Priced, error: Exception) -> Reply:
-    """Answer while a store is away: what is free in every state passes, the rest waits."""
+async def _without_stores(
+    gate: Gate, call: Call, message: Message, priced: Priced, error: Exception, *, claim: Claim | None
+) -> Reply:
+    """Answer while a store is away: what is free in every state passes; the rest waits, or may pass."""
     if priced.offer.always_free:
+        reply = await _forward_unmetered(gate, call, claim)
         metrics.UNACCOUNTED.inc()
-        return await _forward_unmetered(gate, call)
-    log.warning("send for number %s not taken: %s", call.number and call.number.number_id, error or "overloaded")
-    metrics.SENDS.labels("paid", priced.offer.category, "unavailable").inc()
+        return reply
+    assert call.number is not None, "a send without a number was denied"
+    hold_id = await outage.let_pass(gate, call.number, message, priced, takes_bids=_takes_bids(call))
+    if hold_id is not None:
+        return await _send_unheld(gate, call, message, priced.offer.category, hold_id, claim=claim)
+    why = str(error) or "overloaded"
+    decided(
+        "unavailable", message_class="paid", category=priced.offer.category, number_id=call.number.number_id, why=why
+    )
     sentence = (
         "The balance can not be checked at the moment. The message was not sent and nothing was charged; try again."
     )
@@ -196,10 +234,54 @@ async def _without_stores(gate: Gate, call: Call, priced: Priced, error: Excepti
     return reply.with_headers(("Retry-After", RETRY_AFTER_S))
 
 
-async def _forward_unmetered(gate: Gate, call: Call) -> Reply:
-    """Send what costs nothing and needs no hold: mark-as-read, typing, a reaction while the stores are away."""
+async def _send_unheld(
+    gate: Gate, call: Call, message: Message, category: str, hold_id: UUID, *, claim: Claim | None
+) -> Reply:
+    """Send a message that the spool knows and no store yet, and write down what the upstream said."""
+    number = call.number
+    assert number is not None, "a send without a number was denied"
+    if claim is not None:
+        try:
+            await leave(gate, claim, hold_id)
+        except (ClaimLostError, LedgerUnavailableError):
+            await outage.note_not_taken(gate, number, hold_id)
+            raise
+    metrics.OUTAGE_SENDS.inc()
+    tagged, outcome = call.request.body, "unknown"
+    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
+        tagged = with_correlation(tagged, str(hold_id))
     try:
-        return await gate.upstream.send(call.path_qs(), call.headers(), call.request.body)
+        reply = await _post(gate, call, tagged, claim)
+        if 200 <= reply.status < 300:
+            outcome = "accepted"
+            await outage.note_taken(gate, number, hold_id, *ids_of(reply.body))
+        else:
+            outcome = "rejected"
+            await outage.note_not_taken(gate, number, hold_id)
+    except NotSentError:
+        outcome = "rejected"
+        await outage.note_not_taken(gate, number, hold_id)
+        sentence = "WhatsApp could not be reached. The message was not sent and nothing will be charged; try again."
+        reply = error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
+    except FateUnknownError:
+        sentence = (
+            f"WhatsApp did not answer in time, so the message may have been sent. Its fare will be held as {hold_id} "
+            "until a status webhook decides; sending again may deliver it twice."
+        )
+        reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
+    decided(outcome, message_class="paid", category=category, number_id=number.number_id, hold_id=hold_id)
+    return reply.with_headers(("X-Farebox-Hold", str(hold_id)), ("X-Farebox-Class", "paid"))
+
+
+async def _forward_unmetered(gate: Gate, call: Call, claim: Claim | None) -> Reply:
+    """Send what costs nothing and needs no hold: mark-as-read, typing, a reaction while the stores are away.
+
+    With a key it needs the ledger all the same, which alone can promise that it is sent once.
+    """
+    if claim is not None:
+        await leave(gate, claim, None)
+    try:
+        return await _post(gate, call, call.request.body, claim)
     except NotSentError:
         sentence = "WhatsApp could not be reached; try again."
         return error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
@@ -208,24 +290,18 @@ async def _forward_unmetered(gate: Gate, call: Call) -> Reply:
         return error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
 
 
+async def _post(gate: Gate, call: Call, body: bytes, claim: Claim | None) -> Reply:
+    """Hand a message to the upstream. From here on its answer is kept for its key, unless nothing left after all."""
+    if claim is not None:
+        claim.left = True
+    try:
+        return await gate.upstream.send(call.path_qs(), call.headers(), body)
+    except NotSentError:
+        if claim is not None:
+            claim.left = False
+        raise
+
+
 def _bad_request(dialect: Dialect, sentence: str) -> Reply:
-    metrics.SENDS.labels("none", "none", "invalid").inc()
+    decided("invalid", message_class="none", category="none")
     return error_reply(dialect, status=400, code=CODE_PARAMETER, sentence=sentence)
-
-
-def _ids(body: bytes) -> tuple[str | None, str | None]:
-    """Return the message id of the upstream's answer, and the recipient as WhatsApp names it."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return None, None
-    return _text(answer, "messages", "id") or _text(answer, "calls", "id"), _text(answer, "contacts", "wa_id")
-
-
-def _text(answer: Any, of: str, name: str) -> str | None:
-    """Return a text of the first element of a list, whatever else an answer may look like."""
-    try:
-        value = answer[of][0][name]
-    except (LookupError, TypeError):
-        return None
-    return storable(value) if isinstance(value, str) and value else None

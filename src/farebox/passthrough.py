@@ -2,16 +2,19 @@
 
 import json
 import logging
+import time
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from farebox import metrics
 from farebox.access import Call
 from farebox.core.links import rewrite_links, swap_token
 from farebox.core.reply import CODE_UNAVAILABLE, Reply, error_reply
 from farebox.gate import Gate
+from farebox.logs import request_id
 from farebox.upstream import CONNECT_TIMEOUT_S, end_to_end
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.
     media = call.request.raw_path.startswith(MEDIA_PATH)
     base = media_url(gate) if media else gate.upstream.base_url
     response: web.StreamResponse | None = None
+    started = time.perf_counter()
     try:
         async with gate.upstream.session.request(
             request.method,
@@ -46,11 +50,15 @@ async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.
             timeout=_TIMEOUT,
             allow_redirects=False,
         ) as answer:
+            metrics.UPSTREAM_SECONDS.labels("other").observe(time.perf_counter() - started)
             if not media and request.method != "HEAD" and _is_json(answer):
                 return await _json_answer(gate, call, request, answer)
             response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_headers(answer))
             if answer.content_length is not None:
                 response.content_length = answer.content_length
+            response.headers.setdefault("X-Request-Id", request_id())
+            if gate.leaving.is_set():
+                response.force_close()
             await response.prepare(request)
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)

@@ -14,6 +14,7 @@ from farebox.core.fare import Priced, price
 from farebox.core.in_force import InForce
 from farebox.core.message import Kind, Message
 from farebox.core.recipient import USER_ID
+from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import Class, Term
 from farebox.directory import Number
 from farebox.gate import Gate
@@ -21,6 +22,7 @@ from farebox.wallet import WalletUnavailableError
 
 APPROVED = "APPROVED"
 _NO_HOLD = str(UUID(int=0))
+MAX_TRIES = 3  # a quote may meet a missing wallet, then a recipient that was not read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,14 @@ class Quoted:
         return not self.judgement.decision.taken and self.question.number.mode == "enforce"
 
     @property
+    def sentence(self) -> str | None:
+        """What a refusal would say."""
+        if not self.refused:
+            return None
+        reached = self.judgement.decision.reached
+        return OUT_OF_FUNDS if reached is None else reached.sentence(self.question.number.currency)
+
+    @property
     def terms(self) -> Iterator[tuple[Term, TermSeen]]:
         """Every term of the offer in order, and how the wallet saw it."""
         return zip(self.priced.offer.terms, self.judgement.terms, strict=True)
@@ -95,24 +105,29 @@ async def quote(gate: Gate, question: Question) -> Quoted:
         known = gate.directory.templates.get((number.registry, message.template_name, message.template_language))
         category, status = (known.category, known.status) if known else (None, None)
     priced = price(message, template_category=category, tariff=tariff)
-    state = await gate.wallet.state(number.number_id, message.user)
-    if state is None:
-        await gate.rebuild(number, stale_epoch=None)
-        state = await gate.wallet.state(number.number_id, message.user)
-    if state is None:
-        raise WalletUnavailableError(f"the wallet of number {number.number_id} was lost again")
-    state = _suppose(state, question, tariff)
+    state = _suppose(await _state(gate, number, message.user), question, tariff)
     ask = Ask(
         number_id=number.number_id,
-        parts=(Part(_NO_HOLD, message.user, priced.offer.wire),),
+        parts=(Part(_NO_HOLD, message.user, priced.offer.category, priced.offer.wire),),
         block_at_micros=number.block_at_micros,
         cover=number.funds_rule == "cover",
         mode=Mode.DRY,
         now_ms=question.at_ms,
+        limits=number.limits,
+        today=tariff.day,
     )
     judgement = await gate.wallet.judge(ask, state)
     notes = tuple(_notes(question, priced, judgement, status))
     return Quoted(question, tariff, priced, state, judgement, notes)
+
+
+async def _state(gate: Gate, number: Number, user: str) -> State:
+    for _ in range(MAX_TRIES):
+        state = await gate.wallet.state(number.number_id, user)
+        if isinstance(state, State):
+            return state
+        await gate.rebuild.close(state, number, [user])
+    raise WalletUnavailableError(f"the wallet of number {number.number_id} was lost again")
 
 
 def _suppose(state: State, question: Question, tariff: InForce) -> State:

@@ -1,67 +1,234 @@
 """Writes a number's wallet anew from the ledger: what mends every difference between the two stores.
 
-Under the number's row lock, so that nothing is recorded, ended or booked meanwhile; with an epoch of its own, committed
-before the wallet is written, so that what was taken from an older wallet is refused for ever after.
+One transaction of the ledger: the number's row is locked, so that nothing is recorded, ended or booked meanwhile; it
+gets an epoch that no wallet ever had; the wallet is written; the transaction commits. What was taken from an older
+wallet is refused from then on, and what is ended or booked later belongs to the new one. If the commit fails, the
+wallet has an epoch that the ledger never heard of: nothing can be recorded on it, and it is rebuilt in turn.
+
+A wallet is rebuilt when a send finds it missing, ahead of that for the busiest numbers once one was missed, and when it
+turns out to differ from the ledger.
 """
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Iterator, Sequence
+from datetime import date
+from itertools import islice
+from typing import Any
 
 from farebox import metrics
+from farebox.asks import Gap
 from farebox.clock import Clock
-from farebox.core.tariff import month_of
-from farebox.directory import Number
-from farebox.ledger import Ledger, LockedNumber
+from farebox.core.limits import EVERYTHING
+from farebox.core.tariff import UnpricedError, month_of
+from farebox.directory import Directory, Number
+from farebox.ledger import Ledger, LedgerUnavailableError
+from farebox.rows import Truth
 from farebox.tariffs import Tariffs
-from farebox.wallet import Position, Wallet, WalletUnavailableError
+from farebox.unread import Unread
+from farebox.wallet import NewWallet, Position, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
-MAX_TRIES = 3  # look, claim the next epoch, write; another worker may come between once
+AHEAD_LOCK = 0x6168_6561_64  # "ahead"
+AHEAD_CHUNK = 500  # wallets in one transaction: a send of one of these numbers waits for it, some tens of milliseconds
+AHEAD_AT_ONCE = 3  # chunks under way: more than the two stores can work at in parallel gains nothing
+FILLS_AT_ONCE = 2  # numbers whose users are read in the background: the ledger's other connections are for sends
+MAX_BUSY = 10_000  # numbers that are put in order; the others follow as they come
+MEND_PAUSE_S = 0.5  # between two tries to mend or fill a wallet while a store is away
+MAX_BEHIND = 100_000  # wallets remembered as behind the ledger; past that the sweep finds them
+_AWAY = (WalletUnavailableError, LedgerUnavailableError)
 
 
 class Rebuild:
-    """Rebuilds wallets, one number at a time in each worker."""
+    """Rebuilds wallets; one number at a time in each worker, many at once when a store was lost."""
 
-    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock, tariffs: Tariffs) -> None:
+    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock, tariffs: Tariffs, directory: Directory) -> None:
         self._wallet = wallet
         self._ledger = ledger
         self._clock = clock
         self._tariffs = tariffs
+        self._directory = directory
+        self._unread = Unread(wallet, ledger, clock)
         self._under_way: dict[str, asyncio.Lock] = {}
+        self._behind: dict[str, int] = {}  # number -> the epoch in which its wallet missed something
+        self._to_fill: dict[str, int] = {}  # number -> the epoch of its wallet, which does not know all users yet
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def aclose(self) -> None:
+        """Stop what runs in the background; whatever is left, the next worker's sends and sweep find."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until nothing runs in the background any more."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
 
     async def __call__(self, number: Number, *, stale_epoch: int | None) -> None:
         """Write a number's wallet anew, unless another worker has just done so.
 
         `stale_epoch` is that of the wallet that is wrong; None where the wallet was missing.
         """
-        async with self._under_way.setdefault(number.number_id, asyncio.Lock()):
-            claimed: int | None = None
-            for _ in range(MAX_TRIES):
-                async with self._ledger.number_locked(number.number_id) as locked:
-                    position = await self._wallet.position(number.number_id)
-                    if position is not None and position.epoch == locked.epoch and position.epoch != stale_epoch:
-                        return
-                    if claimed == locked.epoch:
-                        await self._write_wallet(number, locked)
-                        metrics.REBUILDS.inc()
-                        log.info("wallet of number %s rebuilt, epoch %d", number.number_id, locked.epoch)
-                        return
-                claimed = await self._ledger.next_epoch(number.number_id, locked.epoch)
-        raise WalletUnavailableError(f"the wallet of number {number.number_id} could not be rebuilt")
+        lock = self._under_way.setdefault(number.number_id, asyncio.Lock())
+        async with lock, self._ledger.numbers_locked([number.number_id]) as locked:
+            position = await self._wallet.position(number.number_id)
+            last_epoch = await locked.epoch(number.number_id)
+            if position is not None and position.epoch == last_epoch != stale_epoch:
+                return
+            epochs = await locked.next_epochs()
+            pool, today = self._month(number)
+            truths = await locked.truths([pool], [today], self._clock.now_ms())
+            await self._write(truths, epochs)
+        self._rebuilt(truths, epochs)
+        if position is None and last_epoch > 0:  # it had one: others may be lost as well
+            self._in_background("ahead", self.ahead())
 
-    async def _write_wallet(self, number: Number, locked: LockedNumber) -> None:
-        now_ms = self._clock.now_ms()
-        truth = await locked.truth([self._pool(number, now_ms)])
+    async def close(self, gap: Gap, number: Number, users: Sequence[str]) -> None:
+        """Read from the ledger what a send found missing."""
+        if gap is Gap.MISSING:
+            await self(number, stale_epoch=None)
+        else:
+            await self._unread.read(number.number_id, users)
+
+    def fill(self, number_id: str, epoch: int) -> None:
+        """Read all users of a number in the background, after those of the numbers that were asked for before."""
+        self._to_fill[number_id] = epoch
+        for which in range(FILLS_AT_ONCE):
+            self._in_background(f"fill {which}", self._fill())
+
+    def later(self, number_id: str, epoch: int) -> None:
+        """Remember a wallet that missed what the ledger did in an epoch; it is rebuilt as soon as the store answers."""
+        if len(self._behind) < MAX_BEHIND:
+            self._behind[number_id] = epoch
+        self._in_background("mend", self._mend())
+
+    async def ahead(self) -> int:
+        """Rebuild all wallets that are missing, the busiest numbers first; return how many.
+
+        One worker at a time does it; the others return at once.
+        """
+        async with self._ledger.elected(AHEAD_LOCK) as elected:
+            if not elected:
+                return 0
+            busy = [row["number_id"] for row in await self._ledger.fetch("busy_numbers", MAX_BUSY)]
+            order = iter(dict.fromkeys((*busy, *self._directory.numbers)))
+            rebuilt = await asyncio.gather(*(self._chunks(order) for _ in range(AHEAD_AT_ONCE)))
+        return sum(rebuilt)
+
+    async def _chunks(self, order: Iterator[str]) -> int:
+        rebuilt = 0
+        months: dict[tuple[str, str], tuple[str, date]] = {}
+        while chunk := list(islice(order, AHEAD_CHUNK)):
+            numbers = [self._directory.numbers[id_] for id_ in chunk if id_ in self._directory.numbers]
+            positions = await self._wallet.positions([number.number_id for number in numbers])
+            missing = {
+                number.number_id: number
+                for number, position in zip(numbers, positions, strict=True)
+                if position is None and self._priced(number)
+            }
+            if not missing:
+                continue
+            async with self._ledger.numbers_locked(list(missing), wait=False) as locked:
+                epochs = await locked.next_epochs()
+                numbers = [missing[id_] for id_ in locked.number_ids]
+                of = [months.setdefault(_calendar(number), self._month(number)) for number in numbers]
+                pools, days = [pool for pool, _ in of], [day for _, day in of]
+                truths = await locked.truths(pools, days, self._clock.now_ms())
+                await self._write(truths, epochs)
+            self._rebuilt(truths, epochs)
+            rebuilt += len(truths)
+        return rebuilt
+
+    async def _write(self, truths: Sequence[Truth], epochs: dict[str, int]) -> None:
         await self._wallet.rebuild(
-            number.number_id,
-            Position(locked.epoch, truth.balance_micros - truth.held_micros, truth.held_micros),
-            holds=truth.holds,
-            pools=truth.pools,
-            windows=await locked.windows(now_ms),
-            conversations=await locked.conversations(now_ms),
+            [
+                NewWallet(
+                    number_id=truth.number_id,
+                    position=Position(
+                        epoch=epochs[truth.number_id],
+                        available_micros=truth.balance_micros - truth.held_micros,
+                        held_micros=truth.held_micros,
+                        filled=not truth.open,
+                    ),
+                    counts=_counts(truth),
+                )
+                for truth in truths
+            ]
         )
 
-    def _pool(self, number: Number, now_ms: int) -> str:
-        tariff, day = self._tariffs.regime_at(number, now_ms)
-        return tariff.pool(month_of(day))
+    def _rebuilt(self, truths: Sequence[Truth], epochs: dict[str, int]) -> None:
+        metrics.REBUILDS.inc(len(truths))
+        for truth in truths:
+            log.info("wallet of number %s rebuilt, epoch %d", truth.number_id, epochs[truth.number_id])
+            if truth.open:
+                self.fill(truth.number_id, epochs[truth.number_id])
+
+    async def _fill(self) -> None:
+        while self._to_fill:
+            number_id = next(iter(self._to_fill))
+            epoch = self._to_fill.pop(number_id)
+            try:
+                await self._unread.read_all(number_id, epoch)
+            except _AWAY:
+                self._to_fill.setdefault(number_id, epoch)
+                await asyncio.sleep(MEND_PAUSE_S)
+
+    async def _mend(self) -> None:
+        while self._behind:
+            number_id, epoch = next(iter(self._behind.items()))
+            number = self._directory.numbers.get(number_id)
+            try:
+                if number is not None:
+                    await self(number, stale_epoch=epoch)
+            except _AWAY:
+                await asyncio.sleep(MEND_PAUSE_S)
+                continue
+            if self._behind.get(number_id) == epoch:
+                del self._behind[number_id]
+
+    def _in_background(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the sends, once at a time under its name."""
+        if name in self._tasks:
+            work.close()
+            return
+
+        async def run() -> None:
+            try:
+                await work
+            except _AWAY as error:
+                log.warning("%s: %s; it is tried again when it is needed", name, error)
+            except Exception:
+                log.exception("%s failed", name)
+            finally:
+                del self._tasks[name]
+
+        self._tasks[name] = asyncio.create_task(run())
+
+    def _month(self, number: Number) -> tuple[str, date]:
+        """Return the pool of a number's month, and its day."""
+        tariff, day = self._tariffs.regime_at(number, self._clock.now_ms())
+        return tariff.pool(month_of(day)), day
+
+    def _priced(self, number: Number) -> bool:
+        try:
+            self._month(number)
+        except UnpricedError:
+            return False
+        return True
+
+
+def _counts(truth: Truth) -> dict[str, str]:
+    """Return what a wallet counts beside its money: units of the pool, and what was spent (lua/_shared.lua)."""
+    counts = {f"pool:{truth.pool}": str(truth.units)}
+    counts |= {f"held:{category}": str(micros) for category, micros in truth.held_by.items()}
+    for period, name, by in (("day", truth.day, truth.day_by), ("month", truth.day[:7], truth.month_by)):
+        counts |= {f"{period}:{category}": f"{name} {micros}" for category, micros in by.items()}
+        counts[f"{period}:{EVERYTHING}"] = f"{name} {sum(by.values())}"
+    return counts
+
+
+def _calendar(number: Number) -> tuple[str, str]:
+    """Return what a number's pool and day hang on."""
+    return number.regime, number.zone.key

@@ -88,7 +88,7 @@ class Registry:
 
     def _warn(self, change: asyncpg.Record, risen: Rise) -> None:
         for account_id in {number.account_id for number in self.directory.numbers_of(change["waba_id"])}:
-            metrics.DEARER_TEMPLATES.labels(account_id).inc()
+            metrics.DEARER_TEMPLATES.labels(metrics.account_label(account_id)).inc()
         steps = [step for step in (risen.home, risen.largest) if step is not None]
         log.warning(
             "template %s (%s) of %s %s dearer, from %s to %s: %s",

@@ -1,5 +1,6 @@
 """What goes into the ledger and comes out of it, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -38,6 +39,7 @@ class NewHold:
     markup_micros: int
     tax_micros: int
     sent_with: UUID | None  # of a group: the hold that speaks for the send
+    claim_id: UUID | None  # of a send with an Idempotency-Key: recorded only while the claim is the sender's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class KnownHold:
         """Tell whether the fare is still set aside."""
         return self.state in OPEN
 
+    @property
+    def aside(self) -> tuple[int, str | None]:
+        """Return what is set aside: micro-units, and the pool of a free unit."""
+        return (self.fare_micros, self.pool) if self.open else (0, None)
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -86,23 +93,37 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A hold that this call ended, and the number's epoch at that moment."""
+    """A hold that this call ended, the number's epoch at that moment, and what the hold had set aside (Closing)."""
 
     hold_id: UUID
     number_id: str
     billed_micros: int
     epoch: int
     late: bool
+    older: bool
+    aside_micros: int
+    pool: str | None
+    category: str
+    day: str | None  # the number's day that its charge counts for; None: nothing was charged
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a wallet must hold."""
+    """What a wallet must hold. `open`: some user of the number has a window or a conversation open.
 
+    The last three are by category, in micro-units: what is set aside, and what was charged today and this month.
+    """
+
+    number_id: str
     balance_micros: int
     held_micros: int
-    holds: list[tuple[str, int, str | None]]
-    pools: dict[str, int]
+    pool: str
+    day: str
+    units: int
+    open: bool
+    held_by: Mapping[str, int]
+    day_by: Mapping[str, int]
+    month_by: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

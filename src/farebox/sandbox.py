@@ -16,13 +16,18 @@ from pydantic import SecretStr
 
 from farebox import ports
 from farebox.config import Settings
+from farebox.embedded.folders import erase
+from farebox.ledger import Ledger
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
 from farebox.simulator.config import DEFAULT_DISPLAY_NUMBER, DEFAULT_PHONE_NUMBER_ID, DEFAULT_WABA_ID
+from farebox.spool import FOLDER
 from farebox.supervisor import Stop, reserve_ports, run_gateway, stores
+from farebox.web.users import Role, put_user
 
 log = logging.getLogger(__name__)
 
 ACCOUNT_ID = "demo"
+USER = "demo"  # of Insights & Billing
 START_BALANCE = "1.00"  # USD: seven marketing messages to Germany, so that the refusal is a minute away
 STATUS_DELAY_S = 0.2  # between a simulated message's sent, delivered and read, so that a person can watch
 META_UPSTREAM = "https://graph.facebook.com"
@@ -56,9 +61,12 @@ async def run_sandbox(settings: Settings, *, simulator_port: int, fresh: bool, q
         settings = reserve_ports(stack, settings)
         app_url = await _serve(stack, DemoApp().app, settings.host, 0, "demonstration app")
         settings = await stack.enter_async_context(stores(settings, stop, fresh=fresh))
+        if fresh:  # it is news of the stores that are gone
+            erase(settings.data_dir / FOLDER)
         memory = _remembered(settings.data_dir, fresh=fresh)
         settings = settings.model_copy(
             update={
+                "sandbox_payments": True,
                 "admin_token": settings.admin_token or SecretStr(memory["admin_token"]),
                 "app_secret": settings.app_secret or SecretStr(memory["app_secret"]),
                 "verify_token": settings.verify_token or SecretStr(memory["verify_token"]),
@@ -71,6 +79,7 @@ async def run_sandbox(settings: Settings, *, simulator_port: int, fresh: bool, q
             settings = settings.model_copy(update={"upstream_url": simulator_url})
         await run_gateway(stack, settings, sandbox=True)
         await _set_up(settings, memory, app_url if not quiet else None)
+        await _set_up_user(settings, memory)
         _remember(settings.data_dir, memory)
         print(_welcome(settings, memory, gateway_url, simulator_url), flush=True)  # noqa: T201
         await stop.wait()
@@ -137,6 +146,20 @@ async def _set_up(settings: Settings, memory: dict[str, str], app_url: str | Non
             memory["key"] = made["key"]
 
 
+async def _set_up_user(settings: Settings, memory: dict[str, str]) -> None:
+    """Make the user of the page, once: a password that somebody gave it since then stays."""
+    if "password" in memory:
+        return
+    assert settings.database_url is not None, "the stores are named by now"
+    ledger = await Ledger.connect(settings.database_url, timeout_s=settings.ledger_timeout_s)
+    try:
+        password = secrets.token_urlsafe(12)
+        await put_user(ledger, USER, password, Role.OPERATOR)
+        memory["password"] = password
+    finally:
+        await ledger.aclose()
+
+
 def _remembered(data_dir: Path, *, fresh: bool) -> dict[str, str]:
     """Return the sandbox's secrets: the ones it made before, or new ones."""
     file = data_dir / "sandbox.json"
@@ -162,6 +185,8 @@ def _welcome(settings: Settings, memory: dict[str, str], gateway_url: str, simul
     lines = [
         "",
         f"farebox runs.  gateway {gateway_url}   admin {admin_url}   simulated WhatsApp {simulator_url or '-'}",
+        "",
+        f"Insights & Billing: {admin_url}/   name {USER}   password {memory['password']}",
         "",
         "Send a paid message (marketing to Germany, 0.1365 USD). Repeat it: the ninth is refused, the money is gone.",
         f"  curl -i {gateway_url}/v23.0/{DEFAULT_PHONE_NUMBER_ID}/messages \\",

@@ -1,5 +1,6 @@
 """The gateway port: reads a request, finds its walk, writes the answer. The only file where the two meet aiohttp."""
 
+import asyncio
 import logging
 from urllib.parse import unquote
 
@@ -13,17 +14,24 @@ from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply,
 from farebox.doors import SECRET_HEADER, MetaDoor, SecretDoor
 from farebox.gate import Gate
 from farebox.inbound import receive, verify
+from farebox.logs import start_request
 from farebox.outbound import send
 from farebox.passthrough import pass_through, to_response
+from farebox.scopes import too_fast
 from farebox.upstream import D360_KEY
 
 log = logging.getLogger(__name__)
 
 WEBHOOKS = "/webhooks/"
+REQUEST_ID = "X-Request-Id"  # as it came, or a new one; answers and log lines carry it
 
 
 class TooLargeError(Exception):
     """A body is larger than its limit."""
+
+
+class TooSlowError(Exception):
+    """A body did not come in time."""
 
 
 class Gateway:
@@ -34,10 +42,23 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a fault of ours is an answer in the client's shape, never a stack trace."""
+        request_id = start_request(request.headers.get(REQUEST_ID, ""), request.headers.get("traceparent", ""))
+        response = await self._answer(request)
+        if not response.prepared:
+            response.headers.setdefault(REQUEST_ID, request_id)
+        if self._gate.leaving.is_set():
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._handle(request)
         except TooLargeError:
             return _error(request, 413, "The body is larger than the gateway takes.")
+        except TooSlowError:
+            response = _error(request, 408, "The body did not come in time.")
+            response.force_close()
+            return response
         except (ConnectionError, TimeoutError):
             raise  # the client is gone, or half an answer is out
         except Exception:
@@ -63,26 +84,28 @@ class Gateway:
             return _error(request, 400, str(error))
         headers = CIMultiDict(request.headers)
         try:
-            call = admit(self._gate.directory, route, Request(request.method, raw_path, query, headers))
+            received = Request(request.method, raw_path, query, headers)
+            call = admit(self._gate.directory, route, received, self._gate.clock.now_ms())
         except DeniedError as error:
             return to_response(error.reply)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if is_about_address(call):
-            body = await _read(request, MAX_ADDRESS_BYTES)
+            body = await _read(request, MAX_ADDRESS_BYTES, self._gate.settings.client_timeout_s)
             return to_response(answer_address(call.with_body(body)))
         if not route.send:
             return await pass_through(self._gate, call, request)
         if request.headers.get("Content-Encoding", "identity") != "identity":
             return to_response(_reply(route.dialect, 415, "Send the message without Content-Encoding."))
         try:
-            body = await _read(request, self._gate.settings.max_send_bytes)
+            body = await _read(request, self._gate.settings.max_send_bytes, self._gate.settings.client_timeout_s)
         except TooLargeError:
             sentence = (
                 f"The message is larger than {self._gate.settings.max_send_bytes} bytes; send media by id or link."
             )
             return to_response(_reply(route.dialect, 413, sentence))
-        return to_response(await send(self._gate, call.with_body(body)))
+        reply = too_fast(self._gate, call)
+        return to_response(await send(self._gate, call.with_body(body)) if reply is None else reply)
 
     async def _webhook(self, request: web.BaseRequest, raw_path: str, query: str) -> Reply:
         door, _, secret = raw_path.removeprefix(WEBHOOKS).partition("/")
@@ -94,7 +117,7 @@ class Gateway:
         if request.method != "POST":
             allowed = "GET, POST" if door == "meta" else "POST"
             return _reply(Dialect.CLOUD, 405, "A webhook is a POST.").with_headers(("Allow", allowed))
-        body = await _read(request, self._gate.settings.max_webhook_bytes)
+        body = await _read(request, self._gate.settings.max_webhook_bytes, self._gate.settings.client_timeout_s)
         received = Request("POST", raw_path, query, CIMultiDict(request.headers), body)
         if door == "meta":
             return await receive(self._gate, received, MetaDoor(self._gate, received))
@@ -102,7 +125,16 @@ class Gateway:
         return await receive(self._gate, received, SecretDoor(self._gate, presented))
 
 
-async def _read(request: web.BaseRequest, limit: int) -> bytes:
+async def _read(request: web.BaseRequest, limit: int, timeout_s: float) -> bytes:
+    """Read a body whole, up to a limit and in a time; raises TooLargeError or TooSlowError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _whole(request, limit)
+    except TimeoutError:
+        raise TooSlowError from None
+
+
+async def _whole(request: web.BaseRequest, limit: int) -> bytes:
     """Read a body whole, up to a limit, without believing its Content-Length."""
     if (request.content_length or 0) > limit:
         raise TooLargeError

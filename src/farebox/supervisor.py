@@ -8,19 +8,22 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from farebox import ports
-from farebox.config import Settings
+from farebox.config import Settings, SettingsError
 from farebox.embedded import DataInUse, EmbeddedStores
 from farebox.migrate import migrate
 
 log = logging.getLogger(__name__)
 
-STOP_S = 40  # a worker drains for 30 s; past this it is killed, and the sweep tidies up after it
+STOP_S = 45  # a worker takes leave, drains for 30 s and keeps its books; past this it is killed, for the sweep to tidy
 START_S = 30  # a worker that is not ready by then never will be
+KEPT = ("host", "gateway_port", "admin_port", "data_dir", "database_url", "redis_url", "workers")  # as it was started
 RESTART_S = 1  # pause before a worker that died is started again, so that a broken one does not spin
 
 
@@ -84,8 +87,10 @@ class Workers:
     """The worker processes of one gateway."""
 
     def __init__(self, settings: Settings, *, sandbox: bool) -> None:
-        self._order = json.dumps({"settings": _plain(settings), "sandbox": sandbox}).encode() + b"\n"
+        self._sandbox = sandbox
+        self._order = self._order_of(settings)
         self._count = settings.workers
+        self._leaving: set[asyncio.subprocess.Process] = set()
         self._processes: set[asyncio.subprocess.Process] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._metrics = tempfile.mkdtemp(prefix="farebox-metrics-")
@@ -94,6 +99,25 @@ class Workers:
         """Start all workers and wait until they serve."""
         started = await asyncio.gather(*(self._spawn() for _ in range(self._count)))
         self._keepers = [asyncio.create_task(self._keep(process)) for process in started]
+
+    def _order_of(self, settings: Settings) -> bytes:
+        return json.dumps({"settings": _plain(settings), "sandbox": self._sandbox}).encode() + b"\n"
+
+    async def replace(self, settings: Settings) -> None:
+        """Let new workers with these settings take the place of all that run, one by one.
+
+        Raises GatewayError where a new one does not start: the old ones that are left go on.
+        """
+        before, self._order = self._order, self._order_of(settings)
+        for process in list(self._processes):
+            try:
+                new = await self._spawn()
+            except GatewayError:
+                self._order = before
+                raise
+            self._keepers.append(asyncio.create_task(self._keep(new)))
+            self._leaving.add(process)
+            process.terminate()  # it serves what it has, and what is still coming goes to the others
 
     async def stop(self) -> None:
         """Let the workers finish what is in flight; kill the one that does not."""
@@ -134,6 +158,9 @@ class Workers:
         except TimeoutError:
             line = b""
         if line.strip() != b"ready":
+            self._processes.discard(process)
+            if process.returncode is None:
+                process.kill()
             raise GatewayError("a worker did not start; the lines above say why")
         return process
 
@@ -142,6 +169,11 @@ class Workers:
         while True:
             code = await process.wait()
             self._processes.discard(process)
+            if process in self._leaving:
+                self._leaving.discard(process)
+                mark_process_dead(process.pid, self._metrics)  # type: ignore[no-untyped-call]
+                return
+            mark_process_dead(process.pid, self._metrics)  # type: ignore[no-untyped-call]  # what waited there is gone
             log.error("a worker ended with %d; starting another", code)
             await asyncio.sleep(RESTART_S)
             try:
@@ -150,19 +182,49 @@ class Workers:
                 log.exception("the new worker did not start; trying again")
 
 
-async def serve(settings: Settings) -> None:
-    """Run the gateway until SIGTERM or SIGINT."""
+async def serve(
+    settings: Settings, *, take_over: bool = False, read_again: Callable[[], Settings] | None = None
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT. To `take_over` is to share the ports of one that is about to end.
+
+    On SIGHUP the settings are `read_again` and new workers take the place of the old ones, without a request refused.
+    """
     stop = Stop()
     async with AsyncExitStack() as stack:
-        settings = reserve_ports(stack, settings)
+        settings = reserve_ports(stack, settings, take_over=take_over)
         settings = await stack.enter_async_context(stores(settings, stop))
-        await run_gateway(stack, settings, sandbox=False)
+        workers = await run_gateway(stack, settings, sandbox=False)
+        if read_again is not None:
+            _on_hangup(stack, workers, settings, read_again)
         base = f"http://{settings.host}"
         log.info("gateway %s:%d   admin %s:%d", base, settings.gateway_port, base, settings.admin_port)
         await stop.wait()
 
 
-async def run_gateway(stack: AsyncExitStack, settings: Settings, *, sandbox: bool) -> None:
+def _on_hangup(
+    stack: AsyncExitStack, workers: "Workers", running: Settings, read_again: Callable[[], Settings]
+) -> None:
+    """Take over changed settings on SIGHUP. Ports, folder and stores stay: the parent holds them."""
+    hangups, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    async def take_over() -> None:
+        while True:
+            await hangups.wait()
+            hangups.clear()
+            try:
+                kept = {name: getattr(running, name) for name in KEPT}
+                await workers.replace(read_again().model_copy(update=kept))
+            except (SettingsError, GatewayError) as error:
+                log.error("settings not taken over, those before stay in force: %s", error)  # noqa: TRY400  no stack
+            else:
+                log.info("settings and tariffs read again; new workers serve")
+
+    task = asyncio.create_task(take_over())
+    stack.callback(task.cancel)
+    loop.add_signal_handler(signal.SIGHUP, hangups.set)
+
+
+async def run_gateway(stack: AsyncExitStack, settings: Settings, *, sandbox: bool) -> "Workers":
     """Migrate and start the workers; the stack stops them."""
     assert settings.database_url is not None, "the stores are named by now"
     for name in await migrate(settings.database_url):
@@ -170,12 +232,13 @@ async def run_gateway(stack: AsyncExitStack, settings: Settings, *, sandbox: boo
     workers = Workers(settings, sandbox=sandbox)
     stack.push_async_callback(workers.stop)
     await workers.start()
+    return workers
 
 
-def reserve_ports(stack: AsyncExitStack, settings: Settings) -> Settings:
+def reserve_ports(stack: AsyncExitStack, settings: Settings, *, take_over: bool = False) -> Settings:
     """Reserve both ports and return settings that name them."""
-    gateway = stack.enter_context(ports.reserve(settings.host, settings.gateway_port, "gateway"))
-    admin = stack.enter_context(ports.reserve(settings.host, settings.admin_port, "admin"))
+    gateway = stack.enter_context(ports.reserve(settings.host, settings.gateway_port, "gateway", take_over=take_over))
+    admin = stack.enter_context(ports.reserve(settings.host, settings.admin_port, "admin", take_over=take_over))
     return settings.model_copy(update={"gateway_port": ports.number_of(gateway), "admin_port": ports.number_of(admin)})
 
 

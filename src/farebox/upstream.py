@@ -8,6 +8,7 @@ from yarl import URL
 
 from farebox import metrics
 from farebox.core.reply import Reply
+from farebox.relays import connector
 
 # RFC 9110, 7.6.1: these speak of one connection, not of the message. Host and Content-Length are made anew.
 HOP_BY_HOP = frozenset(
@@ -31,6 +32,9 @@ CONNECT_TIMEOUT_S = 10  # a host that does not take a connection in this time is
 KEEPALIVE_S = 15
 
 
+SENDS = frozenset({"messages", "marketing_messages", "calls"})  # of all routes, those with a latency of their own
+
+
 class NotSentError(Exception):
     """No connection came about: the message has not left."""
 
@@ -42,19 +46,17 @@ class FateUnknownError(Exception):
 class Upstream:
     """The connections to WhatsApp."""
 
-    def __init__(self, base_url: str, *, timeout_s: float) -> None:
+    def __init__(self, base_url: str, *, timeout_s: float, public_apps: bool = False) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
-        )
+        self.session = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S))
+        # To applications, which webhooks are relayed to.
+        self.relays = _session(connector(public_only=public_apps))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self.session.close()
+        await self.relays.close()
 
     async def send(self, path_qs: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Post a message and return the answer as it came. Raises NotSentError or FateUnknownError."""
@@ -78,7 +80,23 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise FateUnknownError(type(error).__name__) from error
         finally:
-            metrics.UPSTREAM_SECONDS.observe(time.perf_counter() - started)
+            metrics.UPSTREAM_SECONDS.labels(_route(path_qs)).observe(time.perf_counter() - started)
+
+
+def _session(connections: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    """Return connections that add nothing to a message, and take nothing from it."""
+    return aiohttp.ClientSession(
+        connector=connections,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
+    )
+
+
+def _route(path_qs: str) -> str:
+    """Return the metric's label for a send's path."""
+    last = path_qs.partition("?")[0].rstrip("/").rpartition("/")[2].lower()
+    return last if last in SENDS else "other"
 
 
 def end_to_end(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

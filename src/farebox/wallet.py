@@ -1,26 +1,25 @@
 """The live state of numbers in Redis: available, held, windows, pools. Fast, and disposable.
 
-Every change is a script in `farebox/lua/`, one verb a file, so that what is read and what is written can not come
-apart. All keys of a number share a hash tag and so a slot. The ledger can rebuild every wallet; `rebuild` here only
-writes what it is told.
+Every change is a script in `farebox/lua/`, one verb a file: reading and writing can not come apart. All keys of a
+number share a hash tag and so a slot. The ledger can rebuild every wallet; `rebuild` here only writes what it is told.
 """
 
-import hashlib
-from collections.abc import Awaitable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-import redis.exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
-from farebox.asks import Ask, Decision, Judgement, Mode, State, Taken, TermSeen
-from farebox.assets import asset
+from farebox.asks import Ask, Closing, Debit, Decision, Gap, Judgement, Mode, Position, State, Taken, TermSeen
 from farebox.batch import Batcher
+from farebox.core.limits import Limit, Reached, wire
 from farebox.core.tariff import Window
+from farebox.metrics import Queue
+from farebox.redis_client import LONGEST_CALL_S
+from farebox.scripts import Call, Scripts, WalletUnavailableError
+
+__all__ = ["Position", "Wallet", "WalletUnavailableError"]
 
 # Longer than any window (free entry point: up to 7 days), so that expiry only cleans up and never decides.
 KEEP_WINDOWS_MS = 8 * 86_400_000
@@ -28,67 +27,53 @@ CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; th
 MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
 MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
-REBUILD_CHUNK = 5_000  # fields in one command: keeps each below a megabyte and a few milliseconds
+MAX_LISTED = 5_000  # holds in one answer: below a megabyte and a few milliseconds
 UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
-# Of the keys that a quote is asked on, should a crash leave them behind: the same transaction deletes them.
-SCRATCH_MS = 10_000
-SCRIPTS = ("take", "close", "extend", "credit", "open", "converse")
-
-
-class WalletUnavailableError(Exception):
-    """The store did not answer in time: nothing may be assumed about what it did."""
+SCRATCH_MS = 10_000  # of the keys that a quote is asked on, should a crash leave them: its transaction deletes them
+SCRIPTS = ("take", "close", "extend", "credit", "debit", "open", "converse", "mark", "learn", "filled", "rebuild",
+           "position", "state")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """A wallet's money, as it stands."""
+class NewWallet:
+    """What a wallet is written anew with."""
 
-    epoch: int
-    available_micros: int
-    held_micros: int
+    number_id: str
+    position: Position
+    counts: Mapping[str, str]  # further fields: units of pools used, what was spent (lua/_shared.lua)
 
 
 class Wallet:
     """The wallets of all numbers, in one Redis or Valkey."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        # One retry at once: after a restart of the store every pooled connection is dead, and every script here may be
-        # repeated. The timeout is short: a send waits for the store, and a client for the send.
-        self._redis: Redis = Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=0,
-        )
-        self._scripts = {name: asset(f"lua/{name}.lua").read_text() for name in SCRIPTS}
-        self._digests = {
-            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._scripts.items()
-        }
-        self._takes: Batcher[Ask, Decision | None] = Batcher(
-            self._take_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
-        )
+        self._scripts = Scripts(url, SCRIPTS, timeout_s=timeout_s)
+        self._redis = self._scripts.client
+        # By server: one that hangs holds up the sends of its own numbers alone.
+        limits = {"max_batch": MAX_BATCH, "max_waiting": MAX_WAITING}
+        queue = partial(Batcher[Ask, Decision | Gap], self._take_batch, **limits, observe=Queue("take"))
+        self._takes = defaultdict[str, Batcher[Ask, Decision | Gap]](queue)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._scripts.aclose()
 
     async def ping(self) -> None:
         """Raise WalletUnavailableError unless the store answers."""
-        await _answer(self._redis.ping())
+        await self._scripts.answer(self._redis.ping)
 
-    async def take(self, ask: Ask) -> Decision | None:
-        """Decide about a send and take its fare in one step; None where the wallet is missing and must be rebuilt."""
-        return await self._takes.submit(ask)
+    async def take(self, ask: Ask) -> Decision | Gap:
+        """Decide about a send and take its fare in one step; a gap where the ledger must be read first."""
+        server = self._scripts.server(_key(ask.number_id, "wallet"))
+        return await self._takes[server].submit(ask)
 
-    async def state(self, number_id: str, user: str) -> State | None:
-        """Return everything that a decision about a user looks at; None where the wallet is missing."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hgetall(_key(number_id, "wallet"))
-        pipeline.hgetall(_key(number_id, f"user:{user}"))
-        wallet, recipient = await _answer(pipeline.execute())
-        return State(wallet, recipient) if wallet else None
+    async def state(self, number_id: str, user: str) -> State | Gap:
+        """Return everything that a decision about a user looks at; a gap where the ledger must be read first."""
+        answer = await self._scripts.call("state", [_key(number_id, "wallet"), _user(number_id, user)], [])
+        if len(answer) < 2:
+            return Gap.UNREAD if answer else Gap.MISSING
+        wallet, recipient = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in answer)
+        return State(wallet, recipient)
 
     async def judge(self, ask: Ask, state: State) -> Judgement:
         """Decide about a send of one part in a state, real or supposed. The number's own keys are not touched.
@@ -96,156 +81,222 @@ class Wallet:
         The same script decides as for a send, on keys that exist for one transaction.
         """
         assert ask.mode is Mode.DRY, "a judgement takes nothing"
-        tag = f"{ask.number_id}:quote:{uuid4()}"
-        keys, arguments = _take_arguments([ask], tag)
+        keys, arguments = _take_arguments([ask], f"quote:{uuid4()}:")
         wallet_key, _, user_key = keys
-        pipeline = self._redis.pipeline(transaction=True)
-        for key, fields in ((wallet_key, state.wallet), (user_key, state.recipient)):
-            if fields:
-                copied: dict[Any, Any] = {**fields}
-                pipeline.hset(key, mapping=copied)
-                pipeline.pexpire(key, SCRATCH_MS)
-        pipeline.eval(self._scripts["take"], len(keys), *keys, *arguments)
-        pipeline.delete(wallet_key, user_key)
-        epoch, send = (await _answer(pipeline.execute()))[-2]
-        (*_, terms) = send[2]
-        seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
-        return Judgement(_decision(epoch, send), seen)
 
-    async def close(self, number_id: str, ends: Sequence[tuple[UUID, int, str]], epoch: int) -> None:
+        async def run() -> Any:
+            pipeline = self._redis.pipeline(transaction=True)
+            for key, fields in ((wallet_key, state.wallet), (user_key, state.recipient)):
+                if fields:
+                    copied: dict[Any, Any] = {**fields}
+                    pipeline.hset(key, mapping=copied)
+                    pipeline.pexpire(key, SCRATCH_MS)
+            pipeline.eval(self._scripts.texts["take"], len(keys), *keys, *arguments)
+            pipeline.delete(wallet_key, user_key)
+            return (await pipeline.execute())[-2]
+
+        epoch, send = await self._scripts.answer(run, server=self._scripts.server(wallet_key))
+        (*_, terms) = send[3]
+        seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
+        return Judgement(_decision(epoch, send, ask.limits), seen)
+
+    async def close(self, number_id: str, closings: Sequence[Closing], epoch: int) -> None:
         """Give back what holds had set aside that the ledger ended in this epoch of the number, less the billed fare.
 
-        An end is (hold id, billed micro-units, what becomes of its free unit: "", UNIT_BACK, or the pool it is now of).
+        Where the answer is lost the wallet may show too little until it is rebuilt: the call is not repeated.
         """
         arguments = [str(epoch)]
-        arguments += [text for hold_id, billed, unit in ends for text in (str(hold_id), str(billed), unit)]
-        await self._call("close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments)
+        for one in closings:
+            aside = str(one.aside_micros), one.pool or ""
+            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *aside]
+            arguments += [one.category, one.day or ""]
+        await self._scripts.call(
+            "close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments, repeat=False
+        )
 
     async def extend(
-        self, number_id: str, hold_id: UUID, billed_micros: int, epoch: int | None, *, pool: str | None = None
+        self,
+        number_id: str,
+        hold_id: UUID,
+        billed_micros: int,
+        epoch: int | None,
+        *,
+        aside: tuple[int, str | None],
+        category: str,
+        pool: str | None = None,
     ) -> int | None:
         """Raise a hold to a dearer bill; return the wallet's epoch, None where the wallet is missing.
 
-        With an epoch, nothing changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
+        `aside` is what the ledger says is set aside: micro-units, and the pool of a free unit. With an epoch, nothing
+        changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
         """
         keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
         arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or ""]
-        answer = await self._call("extend", keys, arguments)
+        answer = await self._scripts.call("extend", keys, [*arguments, str(aside[0]), aside[1] or "", category])
         return int(answer) if answer else None
 
     async def credit(self, number_id: str, topup_id: UUID, amount_micros: int, epoch: int) -> int | None:
         """Add money that the ledger has booked; return available, None where the wallet must be (or was) rebuilt."""
         keys = [_key(number_id, "wallet"), _key(number_id, f"credit:{topup_id}")]
-        answer = await self._call("credit", keys, [str(epoch), str(amount_micros), str(CREDIT_MARK_S)])
+        answer = await self._scripts.call("credit", keys, [str(epoch), str(amount_micros), str(CREDIT_MARK_S)])
         return int(answer) if answer else None
 
+    async def debit(self, number_id: str, mark: UUID, micros: int, floor_micros: int | None) -> Debit | None:
+        """Take money that is to leave a number, once per mark, if the floor stays available; None: no wallet is there.
+
+        Without a floor available may go below zero.
+        """
+        keys = [_key(number_id, "wallet"), _key(number_id, f"debit:{mark}")]
+        floor = "" if floor_micros is None else str(floor_micros)
+        answer = await self._scripts.call("debit", keys, [str(micros), floor, str(CREDIT_MARK_S)])
+        return Debit(int(answer[0]), int(answer[1]), answer[2] == "1") if answer else None
+
     async def open_windows(self, number_id: str, windows: Iterable[Window]) -> None:
-        """Open windows; they only grow."""
-        keys, arguments = [], [str(KEEP_WINDOWS_MS)]
-        for user, name, ends_at_ms, start_ms in windows:
-            keys.append(_key(number_id, f"user:{user}"))
-            arguments += [name, str(ends_at_ms), "" if start_ms is None else str(start_ms)]
-        if keys:
-            await self._call("open", keys, arguments)
+        """Open windows that the ledger knows; they only grow."""
+        rows = [
+            (user, name, str(ends_at_ms), "" if start_ms is None else str(start_ms))
+            for user, name, ends_at_ms, start_ms in windows
+        ]
+        await self._move_windows(number_id, rows)
 
     async def close_windows(self, number_id: str, users: Iterable[str], names: Sequence[str]) -> None:
         """Close windows that turned out not to be open."""
-        for user in users:
-            await _answer(self._redis.hdel(_key(number_id, f"user:{user}"), *names))
+        await self._move_windows(number_id, [(user, name, "", "") for user in users for name in names])
 
     async def converse(self, number_id: str, user: str, *, category: str, opener: str, state: str, now_ms: int) -> None:
         """Write what became of a conversation ("<end>:<paid>:<opener>"), or forget it ("")."""
         arguments = [category, opener, state, str(KEEP_WINDOWS_MS), str(now_ms)]
-        await self._call("converse", [_key(number_id, f"user:{user}")], arguments)
+        await self._scripts.call("converse", [_key(number_id, "wallet"), _user(number_id, user)], arguments)
 
     async def position(self, number_id: str) -> Position | None:
-        """Return a wallet's money, None where the wallet is missing."""
-        epoch, available, held = await _answer(
-            self._redis.hmget(_key(number_id, "wallet"), ["epoch", "available", "held"])
-        )
-        return None if epoch is None else Position(int(epoch), int(available), int(held))
+        """Return a wallet's money, None where the wallet is missing or of another life of the store."""
+        return _position(await self._scripts.call("position", [_key(number_id, "wallet")], []))
 
-    async def rebuild(
-        self,
-        number_id: str,
-        position: Position,
-        *,
-        holds: Sequence[tuple[str, int, str | None]],
-        pools: dict[str, int],
-        windows: Iterable[Window],
-        conversations: Iterable[tuple[str, str, str]],
-    ) -> None:
-        """Write a wallet anew. While it is being written it is missing, so nobody takes from half of it."""
-        wallet, open_holds = _key(number_id, "wallet"), _key(number_id, "holds")
-        await _answer(self._redis.delete(wallet, open_holds))
-        for start in range(0, len(holds), REBUILD_CHUNK):
-            fields: dict[Any, Any] = {
-                hold: f"{fare}:1:{pool or ''}" for hold, fare, pool in holds[start : start + REBUILD_CHUNK]
-            }
-            await _answer(self._redis.hset(open_holds, mapping=fields))
-        rows = list(windows)
-        for start in range(0, len(rows), REBUILD_CHUNK):
-            await self.open_windows(number_id, rows[start : start + REBUILD_CHUNK])
-        for user, category, state in conversations:
-            await _answer(self._redis.hset(_key(number_id, f"user:{user}"), f"conv:{category}", state))
-        fields = {
-            "epoch": str(position.epoch),
-            "available": str(position.available_micros),
-            "held": str(position.held_micros),
-            **{f"pool:{name}": str(used) for name, used in pools.items()},
-        }
-        await _answer(self._redis.hset(wallet, mapping=fields))
+    async def positions(self, number_ids: Sequence[str]) -> list[Position | None]:
+        """Return the money of many wallets, in one round trip."""
+        calls: list[Call] = [("position", [_key(number_id, "wallet")], []) for number_id in number_ids]
+        return [_position(answer) for answer in _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S))]
 
-    async def _take_batch(self, asks: list[Ask]) -> list[Decision | None]:
-        """One pipelined round trip for all sends in flight; a script call for each number among them."""
-        calls = _group(asks)
-        for attempt in ("as it is", "with the script loaded"):
-            pipeline = self._redis.pipeline(transaction=False)
-            if attempt == "with the script loaded":
-                pipeline.script_load(self._scripts["take"])
-            for places in calls:
-                keys, arguments = _take_arguments([asks[place] for place in places])
-                pipeline.evalsha(self._digests["take"], len(keys), *keys, *arguments)
-            answers = await _answer(pipeline.execute(raise_on_error=False))
-            # A store that restarted has forgotten the script. Repeating is safe: what was taken is answered again.
-            if not any(isinstance(answer, NoScriptError) for answer in answers):
-                break
-        decisions: list[Decision | None] = [None] * len(asks)
-        for places, answer in zip(calls, answers[-len(calls) :], strict=True):
-            if isinstance(answer, RedisError):
-                raise _unavailable(answer) if isinstance(answer, _AWAY) else answer
+    async def holds(self, number_id: str, limit: int) -> dict[str, int]:
+        """Return holds that a wallet lists, at most about so many: hold id -> fare in micro-units.
+
+        Those are the open ones that were taken since it was written.
+        """
+        listed: dict[str, int] = {}
+        cursor = None
+        while cursor != 0 and len(listed) < limit:
+            key, position = _key(number_id, "holds"), int(cursor or 0)
+            look = partial(self._redis.hscan, key, cursor=position, count=MAX_LISTED)
+            page: Any = await self._scripts.answer(look, server=self._scripts.server(key))
+            cursor, fields = page
+            listed |= {hold_id: int(taken.partition(":")[0]) for hold_id, taken in fields.items()}
+        return listed
+
+    async def rebuild(self, wallets: Sequence[NewWallet]) -> None:
+        """Write wallets anew, each as a whole."""
+        calls: list[Call] = []
+        for wallet in wallets:
+            position = wallet.position
+            arguments = [str(position.epoch), str(position.available_micros), str(position.held_micros)]
+            arguments.append("1" if position.filled else "")
+            arguments += [text for count in wallet.counts.items() for text in count]
+            keys = [_key(wallet.number_id, "wallet"), _key(wallet.number_id, "holds")]
+            calls.append(("rebuild", keys, arguments))
+        _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S if len(calls) > 1 else None))
+
+    async def mark(self, number_id: str, epoch: int, users: Sequence[str], mark: str) -> dict[str, str] | None:
+        """Begin to read users from the ledger; return those to read with their marks.
+
+        None where the wallet is of another epoch.
+        """
+        keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user in users)]
+        answer = await self._scripts.call("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
+        return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
+
+    async def learn(
+        self, number_id: str, epoch: int, marks: Mapping[str, str], known: Mapping[str, Mapping[str, str]]
+    ) -> list[str]:
+        """Write what the ledger knows of users; return those that changed meanwhile and must be read again."""
+        wallet = _key(number_id, "wallet")
+        calls: list[Call] = []
+        for user, fields in known.items():
+            pairs = [text for pair in fields.items() for text in pair]
+            arguments = [str(epoch), marks[user], str(KEEP_WINDOWS_MS), *pairs]
+            calls.append(("learn", [wallet, _user(number_id, user)], arguments))
+        answers = _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S if len(calls) > 1 else None))
+        return [user for user, written in zip(known, answers, strict=True) if not written]
+
+    async def filled(self, number_id: str, epoch: int) -> None:
+        """Note that every user with something open was read in this epoch."""
+        await self._scripts.call("filled", [_key(number_id, "wallet")], [str(epoch)])
+
+    async def _move_windows(self, number_id: str, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        if rows:
+            keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user, *_ in rows)]
+            arguments = [str(KEEP_WINDOWS_MS), *(text for _, *row in rows for text in row)]
+            await self._scripts.call("open", keys, arguments)
+
+    async def _take_batch(self, asks: list[Ask]) -> list[Decision | Gap | Exception]:
+        """One round trip for all sends in flight; a script call for each number among them.
+
+        May be repeated: what was taken is answered again.
+        """
+        groups = _group(asks)
+        calls: list[Call] = [("take", *_take_arguments([asks[place] for place in places])) for places in groups]
+        decisions: list[Decision | Gap | Exception] = [Gap.MISSING] * len(asks)
+        for places, answer in zip(groups, await self._scripts.many(calls), strict=True):
+            if isinstance(answer, Exception):  # of one number's server, which is none of the others' business
+                for place in places:
+                    decisions[place] = answer
+                continue
             epoch, *results = answer
             for place, result in zip(places, results, strict=bool(epoch)):
-                decisions[place] = _decision(epoch, result)
+                unread = result[0] == "unread"
+                decisions[place] = Gap.UNREAD if unread else _decision(epoch, result, asks[place].limits)
         return decisions
-
-    async def _call(self, script: str, keys: list[str], arguments: list[str]) -> Any:
-        try:
-            return await _answer(self._redis.evalsha(self._digests[script], len(keys), *keys, *arguments))
-        except NoScriptError:
-            return await _answer(self._redis.eval(self._scripts[script], len(keys), *keys, *arguments))
 
 
 def _key(number_id: str, name: str) -> str:
     return f"farebox:{{{number_id}}}:{name}"
 
 
-def _decision(epoch: str, send: list[Any]) -> Decision:
-    outcome, available, *parts = send
+def _user(number_id: str, user: str) -> str:
+    return _key(number_id, f"user:{user}")
+
+
+def _all(answers: list[Any]) -> list[Any]:
+    """Return the answers of calls that are worth nothing one by one."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def _position(answer: list[str]) -> Position | None:
+    if not answer:
+        return None
+    epoch, available, held, filled = answer
+    return Position(int(epoch), int(available), int(held), filled == "1")
+
+
+def _decision(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decision:
+    outcome, available, reached, *parts = send
     return Decision(
-        taken=outcome != "refused",
+        taken=outcome in ("taken", "overdrawn"),
         overdrawn=outcome == "overdrawn",
         available_micros=int(available),
         parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
         epoch=int(epoch),
+        reached=Reached(limits[reached[0] - 1], int(reached[1])) if reached else None,
     )
 
 
 def _group(asks: list[Ask]) -> list[list[int]]:
     """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
-    by_number: dict[tuple[str, int, bool, str], list[int]] = {}
+    by_number: dict[tuple[object, ...], list[int]] = {}
     for place, ask in enumerate(asks):
-        by_number.setdefault((ask.number_id, ask.block_at_micros, ask.cover, ask.mode), []).append(place)
+        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today)
+        by_number.setdefault((ask.number_id, *rules), []).append(place)
     return [
         places[start : start + MAX_SENDS_PER_CALL]
         for places in by_number.values()
@@ -253,47 +304,17 @@ def _group(asks: list[Ask]) -> list[list[int]]:
     ]
 
 
-def _take_arguments(asks: list[Ask], tag: str | None = None) -> tuple[list[str], list[str]]:
-    """Return keys and arguments of take.lua; `tag` names other keys than the number's own."""
+def _take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list[str]]:
+    """Return keys and arguments of take.lua; `scratch` begins the names of other keys than the number's own."""
     first = asks[0]
-    tag = tag or first.number_id
-    keys = [_key(tag, "wallet"), _key(tag, "holds")]
-    arguments = [
-        str(first.now_ms),
-        str(first.block_at_micros),
-        "cover" if first.cover else "",
-        first.mode,
-        str(KEEP_WINDOWS_MS),
-    ]
+    number_id = first.number_id
+    keys = [_key(number_id, f"{scratch}wallet"), _key(number_id, f"{scratch}holds")]
+    rules = [str(first.block_at_micros), "cover" if first.cover else "", first.mode]
+    limits = wire(first.limits, first.today) if first.today else "[]"
+    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits]
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:
-            keys.append(_key(tag, f"user:{part.user}"))
-            arguments += [part.hold_id, part.offer]
+            keys.append(_key(number_id, f"{scratch}user:{part.user}"))
+            arguments += [part.hold_id, part.category, part.offer]
     return keys, arguments
-
-
-async def _answer(call: Awaitable[Any] | Any) -> Any:
-    """Wait for the store; every way in which it can be away becomes one exception."""
-    try:
-        return await call
-    except _AWAY as error:
-        raise _unavailable(error) from error
-
-
-# Everything that means "the store is away or can not write": cut off, too slow, loading its data, a replica that was a
-# master, a cluster without a majority, no memory left. An error in a script of ours is none of these.
-_AWAY = (
-    OSError,
-    TimeoutError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.MasterDownError,
-    redis.exceptions.OutOfMemoryError,
-)
-
-
-def _unavailable(error: BaseException) -> WalletUnavailableError:
-    return WalletUnavailableError(f"the wallet's store does not answer: {type(error).__name__}")

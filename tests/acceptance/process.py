@@ -33,7 +33,7 @@ class Farebox:
                 self.output += line.decode()
 
     def url(self, what: str) -> str:
-        found = re.search(rf"{what} (http://\S+)", self.output)
+        found = re.search(rf"{what} (http://[^\s\"]+)", self.output)
         assert found is not None, self.output
         return found[1]
 
@@ -60,7 +60,8 @@ async def farebox(*arguments: str, environment: dict[str, str] | None = None) ->
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**clean, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        # A busy machine is no dead store.
+        env={**clean, "PYTHONUNBUFFERED": "1", "FAREBOX_WALLET_TIMEOUT_S": "2", **(environment or {})},
         limit=2**20,
     )
     running = Farebox(process)

@@ -74,7 +74,7 @@ BAD_TOPUPS = [
     ({"amount": "1", "reference": "r" * 201}, "reference: must have at most 200 characters."),
     ({"amount": "1", "reference": "\0"}, "reference: must not contain control characters."),
     ({"amount": "1", "reference": 7}, "reference: must be a string."),
-    ({"amount": "1", "method": "card"}, "method: must be 'manual'."),
+    ({"amount": "1", "method": "card"}, "method: must be 'manual', 'stripe' or 'sandbox'."),
     ({"amount": "1", "currency": "EUR"}, "currency: there is no such field; the fields are amount, reference,"),
 ]
 

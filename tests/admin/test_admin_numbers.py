@@ -30,11 +30,12 @@ FULL = {
 async def test_an_account_is_created_replaced_changed(api: Api) -> None:
     assert "PUT /v1/accounts/acme" in await api.refused("GET", ACCOUNT, status=404)
     assert "PUT /v1/accounts/acme" in await api.refused("PATCH", ACCOUNT, {"name": "A"}, status=404)
-    full = {"name": "Ácme ﷽", "currency": "EUR", "country": "DE", "tax_id": "DE123"}
+    full = {"name": "Ácme ﷽", "currency": "EUR", "country": "DE", "tax_id": "DE136695976"}
     made = await api.ok("PUT", ACCOUNT, full, status=201)
     assert made.pop("created_at").endswith("Z")
     terms = {"markup_percent": "0", "markup_fixed": "0.00", "tax_percent": "0"}
-    assert made == {"account_id": "acme", **full, **terms}
+    billing = dict.fromkeys(("legal_name", "address", "billing_email", "tax_id_checked_at"))
+    assert made == {"account_id": "acme", **full, **terms, **billing}
     changed = await api.ok("PATCH", ACCOUNT, {"tax_id": None, "name": "Acme"})
     assert {name: changed[name] for name in full} == full | {"tax_id": None, "name": "Acme"}
     assert await api.ok("PATCH", ACCOUNT, {}) == changed
@@ -106,6 +107,7 @@ async def test_a_number_is_created_with_its_defaults_and_its_balance(api: Api) -
         "low_balance_at": None,
         "balance": {"available": "0.00", "held": "0.00", "pending": "0.00", "currency": "USD"},
         "low_balance": False,
+        "closed_at": None,
     }
     assert "106540352242922" in api.gate.directory.numbers
 
@@ -132,6 +134,7 @@ async def test_a_number_is_replaced_and_changed_and_never_shows_its_secrets(api:
         "app_secret_set": False,
         "low_balance_at": None,
         "low_balance": False,
+        "closed_at": None,
     }
     known = api.gate.directory.numbers["106540352242922"]
     assert (known.upstream_token, known.app_secret, known.mode) == (UPSTREAM_TOKEN, None, "enforce")

@@ -2,26 +2,50 @@
 
 import hmac
 import logging
+from contextlib import nullcontext
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
+from farebox.acting import MAX_WHO, MAX_WHY, Actor, acting
 from farebox.admin.models import Nothing
+from farebox.admin.once import key_of, once
 from farebox.admin.openapi import document
-from farebox.admin.problems import RETRY_AFTER_S, ProblemError, invalid, problem_response
+from farebox.admin.problems import RETRY_AFTER_S, ProblemError, invalid, problem_reply, problem_response
 from farebox.admin.routes import CLOCK_ROUTES, ROUTES
-from farebox.admin.routing import PATH_PARAMETERS, TEXT, Admin, Answer, Ask, Route, TestClock, under_v1
+from farebox.admin.routing import (
+    PATH_PARAMETERS,
+    SIGNED,
+    TEXT,
+    Admin,
+    Answer,
+    Ask,
+    Route,
+    Signed,
+    TestClock,
+    under_v1,
+)
 from farebox.batch import OverloadedError
 from farebox.config import Settings
+from farebox.core.reply import Reply
 from farebox.gate import Gate
+from farebox.idempotency import HEADER
 from farebox.ledger import LedgerUnavailableError
+from farebox.logs import request_id, start_request
+from farebox.passthrough import to_response
 from farebox.wallet import WalletUnavailableError
 
 log = logging.getLogger(__name__)
 
+REASON_HEADER = "X-Farebox-Reason"  # of a write: what the audit log says about why
+WHO = "farebox.who"  # where a request remembers who was let in by other means than the admin token
+
+SIGNATURE_HEADER = "Stripe-Signature"
 MAX_BODY_BYTES = 65_536  # the largest body is a key for a thousand numbers: some 20 KB
 
 
@@ -46,13 +70,40 @@ def _serve(admin: Admin, route: Route) -> Handler:
         path = _path(request)
         query = _checked(route.query, dict(request.query)) if route.query is not Nothing else Nothing()
         body = await _body(request, route.body) if route.takes_body else Nothing()
-        answer = await route.handler(Ask(admin, path, query, body))
-        assert answer.status in route.answers, (
-            f"{route.method} {route.path} does not say that it answers {answer.status}"
-        )
-        return _response(route, answer)
+        key = key_of(request.headers.getall(HEADER, [])) if route.writes else None
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        signed = Signed(await request.read(), signature) if request.path.startswith(SIGNED) else None
+        ask = Ask(admin, path, query, body, key, signed)
+        who = _actor(request) if route.writes else None
+        if key is None:
+            answer, _ = await _answered(route, ask, who)
+        else:
+            write = partial(_answered, route, ask, who)
+            answer = await once(admin.gate, f"{route.method} {request.path_qs}", key, await request.read(), write)
+        return to_response(answer)
 
     return serve
+
+
+async def _answered(route: Route, ask: Ask[Any, Any], who: Actor | None) -> tuple[Reply, Reply]:
+    """Return a handler's answer, and what of it is kept for a repetition. What it changes is changed in who's name."""
+    with acting(who) if who is not None else nullcontext():
+        answer = await route.handler(ask)
+    assert answer.status in route.answers, f"{route.method} {route.path} does not say that it answers {answer.status}"
+    reply = _reply(route, answer)
+    return reply, reply if answer.once is None else problem_reply(409, answer.once)
+
+
+def _actor(request: web.Request) -> Actor:
+    """Return who asks, and why: for the audit log."""
+    why = request.headers.get(REASON_HEADER, "").encode(errors="surrogateescape").decode(errors="replace")
+    if len(why) > MAX_WHY:
+        raise ProblemError(400, f"The header {REASON_HEADER} has more than {MAX_WHY} characters; say it shorter.")
+    return Actor(
+        request.get(WHO, "payment provider" if request.path.startswith(SIGNED) else "admin token")[:MAX_WHO],
+        why.strip(),
+        request_id(),
+    )
 
 
 def _path(request: web.Request) -> dict[str, str]:
@@ -85,13 +136,13 @@ async def _body(request: web.Request, model: type[BaseModel]) -> BaseModel:
         raise invalid(error, model) from None
 
 
-def _response(route: Route, answer: Answer) -> web.Response:
-    headers = {"Cache-Control": "no-store"}  # balances, and once a key
+def _reply(route: Route, answer: Answer) -> Reply:
+    no_store = ("Cache-Control", "no-store")  # balances, and once a key
     if answer.content is None:
-        return web.Response(status=answer.status, headers=headers)
+        return Reply(answer.status, b"", (no_store,))
     content = answer.content if isinstance(answer.content, bytes) else answer.content.model_dump_json().encode()
-    headers["Content-Type"] = CONTENT_TYPE_LATEST if route.media_type == TEXT else route.media_type
-    return web.Response(status=answer.status, body=content, headers=headers)
+    media_type = CONTENT_TYPE_LATEST if route.media_type == TEXT else route.media_type
+    return Reply(answer.status, content, (no_store, ("Content-Type", media_type)))
 
 
 def _token_check(settings: Settings) -> Middleware:
@@ -123,6 +174,14 @@ def _bytes(header: str) -> bytes:
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Make a problem of everything that goes wrong. What nobody expected is logged, and says nothing to the client."""
+    given = start_request(request.headers.get("X-Request-Id", ""), request.headers.get("traceparent", ""))
+    response = await _answer(request, handler)
+    if not response.prepared:
+        response.headers.setdefault("X-Request-Id", given)
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ProblemError as error:

@@ -37,6 +37,7 @@ class Entry(Given):
     market: str | None
     topup_id: UUID | None
     reference: str | None
+    reason: str | None = Field(description="Why, of an entry that no message and no top-up made.")
 
 
 class Entries(Given):
@@ -68,4 +69,5 @@ def _entry(row: asyncpg.Record, currency: str) -> Entry:
         market=row["market"],
         topup_id=row["topup_id"],
         reference=row["reference"],
+        reason=row["reason"],
     )

@@ -22,7 +22,8 @@ def refuse(sentence: str) -> PydanticCustomError:
     return PydanticCustomError("farebox", "{sentence}", {"sentence": sentence})
 
 
-def _read_amount(value: object) -> int:
+def read_amount(value: object) -> int:
+    """Read a decimal string as micro-units."""
     if not isinstance(value, str):
         raise refuse('must be a decimal string like "10.00"; a JSON number may lose digits')
     try:
@@ -49,8 +50,8 @@ Amount = Annotated[
     PlainSerializer(format_micros, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^-?\d{1,10}(\.\d{1,6})?$", "examples": ["10.00"]}),
 ]
-AmountFromZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_not_negative)]
-AmountAboveZero = Annotated[Amount, BeforeValidator(_read_amount), AfterValidator(_positive)]
+AmountFromZero = Annotated[Amount, BeforeValidator(read_amount), AfterValidator(_not_negative)]
+AmountAboveZero = Annotated[Amount, BeforeValidator(read_amount), AfterValidator(_positive)]
 
 
 MAX_MARKUP_PPM = 100_000_000  # a hundredfold: more is a slip of the pen
@@ -126,6 +127,15 @@ Country = Annotated[str, Shape(r"[A-Z]{2}", 'must be a two-letter country code l
 Name = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
 Reference = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
 Label = Annotated[str, Field(max_length=64), PLAIN]
+Line = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
+Email = Annotated[
+    str,
+    Field(max_length=254),
+    Shape(
+        r"[^\s@<>()\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]+\.[A-Za-z0-9-]{2,}",
+        'must be an address like "billing@example.com"',
+    ),
+]
 WabaId = Annotated[str, Shape(r"[0-9]{0,64}", "must be the WhatsApp Business Account's id, up to 64 digits")]
 Secret = Annotated[str, _VISIBLE]
 # It may stand in a path, so it needs no escape there; 16 characters are beyond guessing over HTTP.

@@ -5,9 +5,9 @@ from collections.abc import Awaitable
 from typing import Literal
 
 from farebox import metrics as figures
+from farebox.admin.figures import read_figures
 from farebox.admin.models import Given
 from farebox.admin.routing import Answer, Get
-from farebox.core.money import MICROS_PER_UNIT
 from farebox.gate import Gate
 from farebox.ledger import LedgerUnavailableError
 from farebox.wallet import WalletUnavailableError
@@ -55,18 +55,8 @@ async def readyz(ask: Get) -> Answer:
 
 
 async def metrics(ask: Get) -> Answer:
-    """Return the figures; balances are read now, all others were counted. Without the ledger the others come alone."""
-    try:
-        rows = await ask.gate.ledger.fetch("balances_by_account")
-    except LedgerUnavailableError:
-        return Answer(figures.exposition())
-    shown = {(row["account_id"], row["currency"]): row["balance_micros"] for row in rows}
-    for labels in ask.admin.shown_balances - shown.keys():  # its last number went to another account
-        figures.BALANCE.labels(*labels).set(0)
-    for labels, balance_micros in shown.items():
-        figures.BALANCE.labels(*labels).set(balance_micros / MICROS_PER_UNIT)
-    ask.admin.shown_balances.update(shown)
-    return Answer(figures.exposition())
+    """Return the figures: what was counted, and what the stores know now."""
+    return Answer(figures.exposition(await read_figures(ask.gate)))
 
 
 async def openapi(ask: Get) -> Answer:

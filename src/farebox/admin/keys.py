@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +12,12 @@ from farebox.admin.fields import Name, NumberId
 from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
+from farebox.core.limits import CATEGORIES
 from farebox.directory import new_key
 
+MAX_PER_MINUTE = 1_000_000  # past any number's throughput
+MAX_OVERLAP_S = 30 * 86_400  # a month to roll a key out; longer is two keys
+Category = Literal["marketing", "utility", "authentication", "authentication_international", "service", "call"]
 MAX_NUMBERS_OF_KEY = 1_000  # a key is read into every worker's memory with its numbers
 
 
@@ -21,6 +26,20 @@ class KeyPost(Taken):
 
     name: Name
     numbers: list[NumberId] = Field(min_length=1, max_length=MAX_NUMBERS_OF_KEY)
+    categories: list[Category] | None = Field(
+        None, min_length=1, max_length=len(CATEGORIES), description="Of messages that it may send; null: all."
+    )
+    per_minute: int | None = Field(
+        None, ge=1, le=MAX_PER_MINUTE, description="Messages that it may send in a minute; null: any number."
+    )
+
+
+class Rotation(Taken):
+    """How a key is rotated."""
+
+    overlap_s: int = Field(
+        3_600, ge=0, le=MAX_OVERLAP_S, description="How long the key before works as well, in seconds; 0: not at all."
+    )
 
 
 class Key(Given):
@@ -29,8 +48,12 @@ class Key(Given):
     key_id: UUID
     name: str
     numbers: list[str]
+    categories: list[str] | None
+    per_minute: int | None
     created_at: datetime
     revoked_at: datetime | None
+    previous_until: datetime | None = Field(description="Until when the key before the last rotation works.")
+    last_used_at: datetime | None = Field(description="To about a minute.")
 
 
 class NewKey(Key):
@@ -72,23 +95,49 @@ async def post(ask: Ask[KeyPost, Nothing]) -> Answer:
             422, f"numbers: there is no number {unknown[0]}; create it with PUT /v1/numbers/{unknown[0]}."
         )
     key, digest = new_key()
-    row = await gate.ledger.fetch_one("add_key", uuid.uuid4(), ask.body.name, digest, numbers, gate.clock.now_ms())
+    body = ask.body
+    row = await gate.ledger.fetch_one(
+        "add_key", uuid.uuid4(), body.name, digest, numbers, gate.clock.now_ms(), body.categories, body.per_minute
+    )
     assert row is not None, "an insert returns its row"
     await gate.directory.load_keys(gate.ledger)
-    return Answer(NewKey(**_fields(row), key=key), 201)
+    once = (
+        f"This Idempotency-Key has made the key {row['key_id']}, which was shown that once; if it is lost, revoke it "
+        f"with DELETE /v1/keys/{row['key_id']} and make another under a new Idempotency-Key."
+    )
+    return Answer(NewKey(**_fields(row), key=key), 201, once)
+
+
+async def rotate(ask: Ask[Rotation, Nothing]) -> Answer:
+    """Give a key a new secret, shown this once; the one before works on for a while."""
+    gate, key_id = ask.gate, _key_id(ask.path["key_id"])
+    key, digest = new_key()
+    until_ms = gate.clock.now_ms() + ask.body.overlap_s * 1000
+    row = await gate.ledger.fetch_one("rotate_key", key_id, digest, until_ms)
+    if row is None:
+        raise ProblemError(404, f"There is no key {key_id} that is not revoked; GET /v1/keys lists them.")
+    await gate.directory.load_keys(gate.ledger)
+    once = (
+        f"This Idempotency-Key has rotated the key {key_id}, which was shown that once; if it is lost, rotate it again "
+        "under a new Idempotency-Key."
+    )
+    return Answer(NewKey(**_fields(row), key=key), 200, once)
 
 
 async def revoke(ask: Get) -> Answer:
     """Revoke a key. Revoking it again changes nothing and answers the same."""
-    text = ask.path["key_id"]
-    try:
-        key_id = uuid.UUID(text)
-    except ValueError:
-        raise _unknown(text) from None
+    key_id = _key_id(ask.path["key_id"])
     if await ask.gate.ledger.fetch_one("revoke_key", key_id, ask.gate.clock.now_ms()) is None:
-        raise _unknown(text)
+        raise _unknown(str(key_id))
     await ask.gate.directory.load_keys(ask.gate.ledger)
     return Answer(None, 204)
+
+
+def _key_id(text: str) -> UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise _unknown(text) from None
 
 
 def _unknown(key_id: str) -> ProblemError:

@@ -120,6 +120,7 @@ class Number(Given):
     created_at: datetime
     balance: Balance
     low_balance: bool
+    closed_at: datetime | None = Field(description="Since when nothing is sent from it; null: it is open.")
 
 
 class NumbersQuery(Asked):
@@ -140,7 +141,7 @@ async def index(ask: Ask[Nothing, NumbersQuery]) -> Answer:
     """List the numbers, a page at a time."""
     limit = ask.query.limit
     rows = await ask.gate.ledger.fetch("numbers_after", ask.query.after or "", limit + 1)
-    shown = await _shown(ask.gate, rows[:limit])
+    shown = await shown_numbers(ask.gate, rows[:limit])
     return Answer(Numbers(numbers=shown, next=shown[-1].phone_number_id if len(rows) > limit else None))
 
 
@@ -169,7 +170,7 @@ async def patch(ask: Ask[NumberPatch, Nothing]) -> Answer:
 
 async def show_number(gate: Gate, number_id: str) -> Number:
     """Return a number as it is shown."""
-    (number,) = await _shown(gate, [await _find(gate, number_id)])
+    (number,) = await shown_numbers(gate, [await _find(gate, number_id)])
     return number
 
 
@@ -216,14 +217,14 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
         currency,
         body.dialect.value,
         body.regime,
-        body.upstream_token,
-        body.app_secret,
+        gate.directory.vault.seal(body.upstream_token),
+        gate.directory.vault.seal(body.app_secret),
         body.app_url,
         body.mode,
         body.funds_rule,
         body.block_at,
         body.low_balance_at,
-        body.webhook_secret,
+        gate.directory.vault.seal(body.webhook_secret),
         gate.clock.now_ms(),
         list(given),
         body.auth_international,
@@ -238,8 +239,11 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
     return bool(row["created"])
 
 
-async def _shown(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
+async def shown_numbers(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
+    """Return numbers as they are shown, each with its money as it is now."""
     positions = await _positions(gate, rows)
+    on_their_way = await gate.ledger.fetch("pending_topups", [row["number_id"] for row in rows])
+    pending = {row["number_id"]: row["pending_micros"] for row in on_their_way}
     numbers = []
     for row in rows:
         position = positions[row["number_id"]]
@@ -267,10 +271,11 @@ async def _shown(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Number]:
                 balance=Balance(
                     available=position.available_micros,
                     held=position.held_micros,
-                    pending=0,
+                    pending=pending.get(row["number_id"], 0),
                     currency=row["currency"],
                 ),
                 low_balance=low_at is not None and position.available_micros < low_at,
+                closed_at=row["closed_at"],
             )
         )
     return numbers

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,9 +14,20 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from farebox.admin.models import Nothing
 from farebox.admin.problems import MEDIA_TYPE, Problem
 from farebox.admin.routing import JSON, PATH_PARAMETERS, TEXT, Route
+from farebox.idempotency import HEADER, MAX_KEY
 
 _REF = "#/components/schemas/{model}"
 _SEGMENT = re.compile(r"\{(\w+)\}")
+_KEY: Mapping[str, Any] = MappingProxyType(
+    {
+        "name": HEADER,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+        "description": "Makes the write happen once: the same key and body get the first answer again for 24 hours, "
+        "with the header Idempotency-Replayed; another body, or a first request still in progress, is a 409.",
+    }
+)
 _Schemas = Mapping[Any, dict[str, Any]]  # by (model, mode)
 
 
@@ -62,7 +74,7 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         "operationId": f"{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}",
         "summary": route.summary,
         "security": [{"admin_token": []}] if route.needs_token else [],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *([dict(_KEY)] if route.writes else [])],
         "responses": {
             **{str(status): _answer(route, status, schemas) for status in route.answers},
             **{str(status): _problem(status, schemas) for status in problem_statuses(route)},
@@ -83,6 +95,8 @@ def problem_statuses(route: Route) -> list[int]:
         statuses |= {401, 500, 503}
     if route.takes_body:
         statuses |= {400, 413, 415, 422}
+    if route.writes:
+        statuses |= {400, 409}
     if _SEGMENT.search(route.path) or route.query is not Nothing:
         statuses.add(422)
     return sorted(statuses - set(route.answers))

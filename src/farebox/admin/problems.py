@@ -11,6 +11,9 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from farebox.core.reply import Reply
+from farebox.passthrough import to_response
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -54,14 +57,16 @@ class Problem(BaseModel):
     detail: str
 
 
-def problem_response(status: int, detail: str, *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+def problem_reply(status: int, detail: str, *, headers: Mapping[str, str] = _NO_HEADERS) -> Reply:
     """Return a problem as an answer."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return web.Response(
-        status=status,
-        body=problem.model_dump_json().encode(),
-        headers={**headers, "Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"},
-    )
+    headers = {**headers, "Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
+    return Reply(status, problem.model_dump_json().encode(), tuple(headers.items()))
+
+
+def problem_response(status: int, detail: str, *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    """Return a problem as the server sends it."""
+    return to_response(problem_reply(status, detail, headers=headers))
 
 
 def invalid(error: ValidationError, model: type[BaseModel]) -> ProblemError:

@@ -16,7 +16,6 @@ from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask
 from farebox.admin.shown import Evidence, moment, shown_evidence
 from farebox.core.message import BadMessageError, Kind, Message, parse_message
-from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, Term, UnpricedError
 from farebox.gate import Gate
 from farebox.quotes import Question, Quoted, Supposed, SupposedConversation, quote
@@ -219,7 +218,7 @@ def _shown(quoted: Quoted) -> Quote:
         state=_state(quoted),
         alternatives=terms,
         would_be="refused" if quoted.refused else "accepted",
-        sentence=OUT_OF_FUNDS if quoted.refused else None,
+        sentence=quoted.sentence,
         notes=list(quoted.notes),
     )
 

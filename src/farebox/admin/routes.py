@@ -5,21 +5,23 @@ from farebox.admin import (
     clock,
     drifts,
     entries,
+    estimates,
     health,
-    keys,
+    limits,
     messages,
     numbers,
+    quarantine,
     quotes,
     shadows,
     spans,
     templates,
-    topups,
+    usage,
 )
+from farebox.admin.alert_routes import ALERT_ROUTES
+from farebox.admin.key_routes import KEY_ROUTES
 from farebox.admin.models import Nothing
-from farebox.admin.routing import TEXT, Route, get, write
-
-ACCOUNT = "/v1/accounts/{account_id}"
-NUMBER = "/v1/numbers/{phone_number_id}"
+from farebox.admin.money_routes import MONEY_ROUTES
+from farebox.admin.routing import ACCOUNT, NUMBER, TEXT, Route, get, write
 
 ROUTES: tuple[Route, ...] = (
     # Open: whoever reaches the port may ask.
@@ -80,24 +82,26 @@ ROUTES: tuple[Route, ...] = (
         answers={200: numbers.Number},
         problems=(404, 409),
     ),
-    # Money.
     get(
-        f"{NUMBER}/topups",
-        "List the top-ups of a number",
-        topups.index,
-        query=topups.TopupsQuery,
-        answers={200: topups.Topups},
+        f"{NUMBER}/limits",
+        "Show a number's spend limits and what counts against them",
+        limits.show,
+        query=Nothing,
+        answers={200: limits.Limits},
         problems=(404,),
     ),
     write(
-        "POST",
-        f"{NUMBER}/topups",
-        "Top up a number; a repeated reference is the same top-up",
-        topups.post,
-        body=topups.TopupPost,
-        answers={200: topups.CreditedTopup, 201: topups.CreditedTopup},
-        problems=(404, 409),
+        "PUT",
+        f"{NUMBER}/limits",
+        "Replace a number's spend limits",
+        limits.put,
+        body=limits.LimitsPut,
+        answers={200: limits.Limits},
+        problems=(404,),
     ),
+    *ALERT_ROUTES,
+    # Money.
+    *MONEY_ROUTES,
     get(
         f"{NUMBER}/entries",
         "List the movements of a number's balance",
@@ -112,6 +116,22 @@ ROUTES: tuple[Route, ...] = (
         messages.explain,
         query=Nothing,
         answers={200: messages.Message},
+        problems=(404,),
+    ),
+    get(
+        "/v1/usage",
+        "Tell messages and charges by month or day",
+        usage.index,
+        query=usage.UsageQuery,
+        answers={200: usage.Usage},
+        problems=(404,),
+    ),
+    get(
+        "/v1/estimates",
+        "Estimate the running month of a number, and what a plan would cost",
+        estimates.index,
+        query=estimates.EstimatesQuery,
+        answers={200: estimates.Estimates},
         problems=(404,),
     ),
     # Templates.
@@ -137,6 +157,22 @@ ROUTES: tuple[Route, ...] = (
         answers={200: drifts.Drifts},
     ),
     get(
+        "/v1/quarantine",
+        "List what webhooks said and the books could not take",
+        quarantine.index,
+        query=quarantine.QuarantineQuery,
+        answers={200: quarantine.Quarantine},
+    ),
+    write(
+        "POST",
+        "/v1/quarantine/{quarantine_id}/replay",
+        "Tell a piece in quarantine again; repeating is safe",
+        quarantine.replay,
+        body=Nothing,
+        answers={200: quarantine.Told},
+        problems=(404,),
+    ),
+    get(
         f"{NUMBER}/shadow",
         "Report what enforcement would have refused",
         shadows.report,
@@ -153,25 +189,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: quotes.Quote},
         problems=(404,),
     ),
-    # Keys.
-    get("/v1/keys", "List the applications' keys", keys.index, query=keys.KeysQuery, answers={200: keys.Keys}),
-    write(
-        "POST",
-        "/v1/keys",
-        "Make a key; it is shown this once",
-        keys.post,
-        body=keys.KeyPost,
-        answers={201: keys.NewKey},
-    ),
-    write(
-        "DELETE",
-        "/v1/keys/{key_id}",
-        "Revoke a key",
-        keys.revoke,
-        body=Nothing,
-        answers={204: None},
-        problems=(404,),
-    ),
+    *KEY_ROUTES,
 )
 
 # Served by a sandbox only: a gateway in production has no way to move its clock.

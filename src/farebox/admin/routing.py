@@ -17,6 +17,8 @@ QueryT = TypeVar("QueryT", bound=BaseModel)
 
 TestClock = Callable[[], Awaitable[object]]  # runs what is due at the new time
 
+ACCOUNT = "/v1/accounts/{account_id}"
+NUMBER = "/v1/numbers/{phone_number_id}"
 JSON = "application/json"
 TEXT = "text/plain"
 
@@ -26,6 +28,11 @@ PATH_PARAMETERS: Mapping[str, Shape] = MappingProxyType(
         "account_id": ACCOUNT_ID,
         "phone_number_id": META_ID,
         "message_id": Shape(r"[^\x00-\x1f\x7f]{1,256}", "must be a wamid or a hold id, percent-encoded"),
+        "quarantine_id": Shape(r"[0-9]{1,19}", "must be a number as GET /v1/quarantine shows it"),
+        "channel_id": Shape(r"[0-9a-fA-F-]{1,64}", "must be a channel id as it was shown"),
+        "alert_id": Shape(r"[0-9]{1,18}", "must be a number as GET /v1/alerts shows it"),
+        "topup_id": Shape(r"[0-9a-fA-F-]{1,64}", "must be a top-up id as GET /v1/numbers/{id}/topups shows it"),
+        "method": Shape(r"[a-z]{1,32}", "must be a payment method that keeps cards: stripe, sandbox"),
         "key_id": Shape(r"[0-9a-fA-F-]{1,64}", "must be a key id as GET /v1/keys shows it"),
     }
 )
@@ -39,7 +46,14 @@ class Admin:
     test_clock: TestClock | None
     document: bytes  # /openapi.json
     clock_moves: asyncio.Lock = field(default_factory=asyncio.Lock)
-    shown_balances: set[tuple[str, str]] = field(default_factory=set)  # the metric's labels so far
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A body as it came, and what its sender signed it with."""
+
+    body: bytes
+    signature: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,8 @@ class Ask(Generic[BodyT, QueryT]):
     path: Mapping[str, str]
     query: QueryT
     body: BodyT
+    key: str | None = None  # the Idempotency-Key of a write
+    signed: Signed | None = None  # of a path that is signed
 
     @property
     def gate(self) -> Gate:
@@ -59,10 +75,15 @@ class Ask(Generic[BodyT, QueryT]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a model, or bytes of the route's media type."""
+    """What goes back: a model, or bytes of the route's media type.
+
+    `once`: the answer holds a secret that is shown this once, so under its Idempotency-Key this sentence is kept in its
+    place, as a conflict.
+    """
 
     content: BaseModel | bytes | None
     status: int = 200
+    once: str | None = None
 
 
 Get = Ask[Nothing, Nothing]
@@ -89,14 +110,22 @@ class Route:
         return self.body is not Nothing
 
     @property
+    def writes(self) -> bool:
+        """Tell whether something may change: then an Idempotency-Key is honoured."""
+        return self.method != "GET"
+
+    @property
     def needs_token(self) -> bool:
         """Tell whether the admin token must be shown."""
         return under_v1(self.path)
 
 
+SIGNED = "/v1/payments/"  # events of payment providers: each carries a signature in place of the token
+
+
 def under_v1(path: str) -> bool:
     """Tell whether a path belongs to the API proper, which needs the admin token."""
-    return path == "/v1" or path.startswith("/v1/")
+    return path == "/v1" or (path.startswith("/v1/") and not path.startswith(SIGNED))
 
 
 # The two makers below tie a handler's types to the models of its row, so that mypy sees where they come apart.
@@ -128,3 +157,18 @@ def write(
 ) -> Route:
     """Make a row that changes something."""
     return Route(method, path, summary, handler, body, Nothing, answers, problems)
+
+
+def asked_write(
+    method: str,
+    path: str,
+    summary: str,
+    handler: Callable[[Ask[BodyT, QueryT]], Awaitable[Answer]],
+    *,
+    body: type[BodyT],
+    query: type[QueryT],
+    answers: Answers,
+    problems: tuple[int, ...] = (),
+) -> Route:
+    """Make a row that changes something and takes a query."""
+    return Route(method, path, summary, handler, body, query, answers, problems)

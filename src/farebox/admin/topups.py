@@ -1,34 +1,58 @@
-"""Money in, and every movement of a number's balance."""
+"""Money in: what a top-up costs, and the top-up itself."""
 
+import hashlib
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
 import asyncpg
 from pydantic import Field
 
+from farebox import topups
 from farebox.admin.fields import Amount, AmountAboveZero, NumberId, Reference
 from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
 from farebox.admin.numbers import Balance, number_in_use, show_number
 from farebox.admin.problems import RETRY_AFTER_S, ProblemError
 from farebox.admin.routing import Answer, Ask
+from farebox.core import topup as core
 from farebox.core.money import MAX_MICROS, format_micros
+from farebox.core.topup import State
+from farebox.directory import Number
+from farebox.gate import Gate
 from farebox.ledger import LedgerUnavailableError
+from farebox.returns import MANUAL
 
 
 class TopupPost(Taken):
-    """Money in."""
+    """Money in: an amount, or the preview that showed what it costs."""
 
-    amount: AmountAboveZero
+    amount: AmountAboveZero | None = Field(None, description="What is credited; needed unless preview_id is given.")
     reference: Reference | None = Field(
         None, description="Your own id of the payment. A repeated reference is the same top-up, so a retry is safe."
     )
-    method: Literal["manual"] = "manual"
+    method: Literal["manual", "stripe", "sandbox"] = Field(
+        "manual",
+        description="manual: money that you have seen arrive; stripe: the account's saved card; sandbox: play money.",
+    )
+    preview_id: UUID | None = Field(None, description="The preview to confirm, at the price that it showed.")
+    awaited: bool = Field(
+        default=False,
+        description="manual: the money is still on its way, so it is pending until it is confirmed.",
+    )
+
+
+class TopupPostQuery(Asked):
+    """Whether it is only asked about."""
+
+    preview: bool = Field(
+        default=False,
+        description="true: nothing is charged; the answer says what the confirm would do, and fixes its price.",
+    )
 
 
 class Topup(Given):
-    """Money that came in."""
+    """Money that comes in."""
 
     topup_id: UUID
     phone_number_id: NumberId
@@ -36,14 +60,26 @@ class Topup(Given):
     method: str
     amount: Amount
     currency: str
-    state: str
+    state: str = Field(description="draft, pending, succeeded, failed, cancelled, refunded or disputed.")
     created_at: datetime
+    fee: Amount = Field(description="Transaction fee, paid on top.")
+    tax: Amount = Field(description="What of the fee is tax.")
+    charge: Amount = Field(description="What the payer pays: amount and fee.")
+    refunded: Amount = Field(description="What of the amount was given back.")
+    why: str = Field(description="one-time or auto-renewal.")
+    reason: str | None = Field(description="Why it failed, was cancelled or is disputed.")
+    action_url: str | None = Field(
+        description="Where the payer has to confirm the payment (3-D Secure); null: nowhere."
+    )
+    credited_at: datetime | None
 
 
 class CreditedTopup(Topup):
-    """A top-up and the balance after it."""
+    """A top-up and the balance after it. Of a preview, what would be."""
 
     balance: Balance
+    preview_id: UUID | None = Field(description="Of a preview: what the confirm names.")
+    preview_until: datetime | None = Field(description="Of a preview: until when its price stands.")
 
 
 class TopupsQuery(Asked):
@@ -59,25 +95,100 @@ class Topups(Given):
 
 
 async def index(ask: Ask[Nothing, TopupsQuery]) -> Answer:
-    """List a number's top-ups."""
+    """List a number's top-ups; previews are none yet."""
     number = await number_in_use(ask.gate, ask.path["phone_number_id"])
     rows = await ask.gate.ledger.fetch("topups", number.number_id, ask.query.limit)
-    return Answer(Topups(topups=[_topup(row, number.currency) for row in rows]))
+    return Answer(Topups(topups=[topup_shown(core.topup_of(row), number.currency) for row in rows]))
 
 
-async def post(ask: Ask[TopupPost, Nothing]) -> Answer:
-    """Credit a number once per reference."""
-    gate = ask.gate
+async def post(ask: Ask[TopupPost, TopupPostQuery]) -> Answer:
+    """Credit a number once per reference, or say what that would cost."""
+    gate, body = ask.gate, ask.body
     number = await number_in_use(gate, ask.path["phone_number_id"])
+    if body.preview_id is not None:
+        if ask.query.preview or body.amount is not None:
+            raise ProblemError(422, "preview_id: it fixes the amount, so it is confirmed without amount and ?preview.")
+        return await _confirm(gate, number, body.preview_id, body.reference)
+    if body.amount is None:
+        raise ProblemError(422, "amount: is missing.")
+    if ask.query.preview:
+        return await _preview(gate, number, body.amount, body.method)
+    reference = body.reference or (_reference_of(ask.key) if ask.key else f"{body.method}-{uuid.uuid4()}")
+    if body.method == MANUAL and not body.awaited:
+        return await _credit(gate, number, body.amount, reference)
+    known = await gate.ledger.fetch_one("topup_by_reference", number.number_id, reference)
+    topup = await topups.begin(
+        gate, number, amount_micros=body.amount, method=body.method, key=reference, why=topups.ONE_TIME
+    )
+    if isinstance(topup, topups.Refused):
+        raise ProblemError(422, topup.sentence)
+    _same_amount(topup, body.amount, number.currency)
+    return await answer_topup(gate, number, topup, 201 if known is None else 200)
+
+
+async def answer_topup(gate: Gate, number: Number, topup: core.Topup, status: int = 200) -> Answer:
+    """Return a top-up with the balance after it."""
+    balance = (await show_number(gate, number.number_id)).balance
+    draft = topup.state is State.DRAFT
+    return Answer(
+        CreditedTopup(
+            **dict(topup_shown(topup, number.currency)),
+            balance=balance,
+            preview_id=topup.topup_id if draft else None,
+            preview_until=topup.created_at + timedelta(milliseconds=topups.PREVIEW_MS) if draft else None,
+        ),
+        status,
+    )
+
+
+async def _preview(gate: Gate, number: Number, amount_micros: int, method: str) -> Answer:
+    if (sentence := await topups.hindrance(gate, number)) is not None:
+        raise ProblemError(422, sentence)
     topup_id = uuid.uuid4()
-    reference = ask.body.reference or f"manual-{topup_id}"
+    refused = await topups.write_down(
+        gate,
+        number,
+        topup_id,
+        amount_micros=amount_micros,
+        method=method,
+        key=f"preview-{topup_id}",
+        why=topups.ONE_TIME,
+        state=State.DRAFT,
+    )
+    if refused is not None:
+        raise ProblemError(422, refused.sentence)
+    return await answer_topup(gate, number, await topups.read(gate, topup_id))
+
+
+async def _confirm(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Answer:
+    if (sentence := await topups.hindrance(gate, number)) is not None:
+        raise ProblemError(422, sentence)
+    try:
+        topup = await topups.confirm_draft(gate, number, topup_id, reference)
+    except asyncpg.UniqueViolationError as error:
+        sentence = f'reference: "{reference}" is another top-up; give another payment another reference.'
+        raise ProblemError(409, sentence) from error
+    if topup is None:
+        minutes = topups.PREVIEW_MS // 60_000
+        raise ProblemError(
+            409,
+            f"preview_id: this number has no such preview that is younger than {minutes} minutes; ask for a new one.",
+        )
+    return await answer_topup(gate, number, topup, 201)
+
+
+async def _credit(gate: Gate, number: Number, amount_micros: int, reference: str) -> Answer:
+    """Book money that the caller has seen."""
+    known = await gate.ledger.fetch_one("topup_by_reference", number.number_id, reference)
+    if known is None and (sentence := await topups.hindrance(gate, number)) is not None:
+        raise ProblemError(422, sentence)
     try:
         new = await gate.funds.credit(
             number,
-            topup_id=topup_id,
-            amount_micros=ask.body.amount,
+            topup_id=uuid.uuid4(),
+            amount_micros=amount_micros,
             reference=reference,
-            method=ask.body.method,
+            method=MANUAL,
         )
     except asyncpg.CheckViolationError as error:
         # The largest balance is a constraint of the database: only there no other top-up can come in between.
@@ -94,28 +205,45 @@ async def post(ask: Ask[TopupPost, Nothing]) -> Answer:
         ) from error
     row = await gate.ledger.fetch_one("topup_by_reference", number.number_id, reference)
     assert row is not None, "a top-up that was booked, now or before, has its row"
-    if row["amount_micros"] != ask.body.amount:
+    topup = core.topup_of(row)
+    _same_amount(topup, amount_micros, number.currency)
+    return await answer_topup(gate, number, topup, 201 if new else 200)
+
+
+def _same_amount(topup: core.Topup, amount_micros: int, currency: str) -> None:
+    if topup.amount_micros != amount_micros:
         raise ProblemError(
             409,
-            f'reference: "{reference}" is a top-up of {format_micros(row["amount_micros"])} {number.currency}, '
-            f"not {format_micros(ask.body.amount)}; give another payment another reference.",
+            f'reference: "{topup.reference}" is a top-up of {format_micros(topup.amount_micros)} {currency}, '
+            f"not {format_micros(amount_micros)}; give another payment another reference.",
         )
-    balance = (await show_number(gate, number.number_id)).balance
-    return Answer(_credited(row, number.currency, balance), 201 if new else 200)
 
 
-def _topup(row: asyncpg.Record, currency: str) -> Topup:
+def _reference_of(key: str) -> str:
+    """Return the reference of a top-up that brings an Idempotency-Key alone: it books once, however often it is tried.
+
+    Like every reference for ever, not for a day: a payment that is repeated late must not be booked again.
+    """
+    return f"idempotency-key-{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def topup_shown(topup: core.Topup, currency: str) -> Topup:
+    """Return a top-up as it is shown."""
     return Topup(
-        topup_id=row["topup_id"],
-        phone_number_id=row["number_id"],
-        reference=row["reference"],
-        method=row["method"],
-        amount=row["amount_micros"],
+        topup_id=topup.topup_id,
+        phone_number_id=topup.number_id,
+        reference=topup.reference,
+        method=topup.method,
+        amount=topup.amount_micros,
         currency=currency,
-        state=row["state"],
-        created_at=row["created_at"],
+        state=topup.state.value,
+        created_at=topup.created_at,
+        fee=topup.fee_micros,
+        tax=topup.tax_micros,
+        charge=topup.total_micros,
+        refunded=topup.refunded_micros,
+        why=topup.why,
+        reason=topup.reason,
+        action_url=topup.action_url,
+        credited_at=topup.credited_at,
     )
-
-
-def _credited(row: asyncpg.Record, currency: str, balance: Balance) -> CreditedTopup:
-    return CreditedTopup(**dict(_topup(row, currency)), balance=balance)

@@ -15,9 +15,9 @@ class UsageError(ValueError):
 
 
 @asynccontextmanager
-async def opened_gate(settings: Settings) -> AsyncIterator[Gate]:
-    """Open a worker's parts as a guest of whoever runs the stores."""
+async def opened_gate(settings: Settings, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Gate]:
+    """Open a worker's parts as a guest of whoever runs the stores; `timeout_s` is for one answer of a store."""
     async with stores(settings, Stop(), guest=True) as named:
-        patient = named.model_copy(update={"wallet_timeout_s": TIMEOUT_S, "ledger_timeout_s": TIMEOUT_S})
+        patient = named.model_copy(update={"wallet_timeout_s": timeout_s, "ledger_timeout_s": timeout_s})
         async with open_gate(patient) as gate:
             yield gate

@@ -19,6 +19,7 @@ OUT_OF_FUNDS = (
 CODE_PAYMENT = 131042
 CODE_TOKEN = 190
 CODE_PERMISSION = 10
+CODE_RATE = 130429
 CODE_PARAMETER = 100
 CODE_UNAVAILABLE = 131016
 
@@ -42,6 +43,20 @@ class Reply:
     def with_headers(self, *headers: tuple[str, str]) -> "Reply":
         """Return the same answer with further headers."""
         return replace(self, headers=(*self.headers, *headers))
+
+
+def accepted_reply(dialect: Dialect, wamid: str, *, to: str, wa_id: str, call: bool) -> Reply:
+    """Return WhatsApp's answer to a message or call that it took, for when its own was lost on the way."""
+    content: dict[str, object]
+    if call:
+        content = {"messaging_product": "whatsapp", "calls": [{"id": wamid}]}
+    elif dialect is Dialect.ON_PREMISE:
+        content = {"messages": [{"id": wamid}]}
+    else:
+        contact = {"input": to, "wa_id": wa_id}
+        content = {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": wamid}]}
+    body = json.dumps(content, ensure_ascii=False).encode()
+    return Reply(200, body, (("Content-Type", "application/json; charset=utf-8"),))
 
 
 def error_reply(dialect: Dialect, *, status: int, code: int, sentence: str) -> Reply:

@@ -1,15 +1,32 @@
--- Opens windows of one number's users. A window only grows: a repeated or late webhook never shortens one. And one that is
--- merely taken to open at some time does not grow if it was open then: what travels in a window does not make it longer.
+-- Opens and closes windows of one number's users, after the ledger has done so. A window only grows: a repeated or late
+-- webhook never shortens one. And one that is merely taken to open at some time does not grow if it was open then: what
+-- travels in a window does not make it longer.
 --
--- KEYS[n] windows hash of a user; ARGV[1] how long a store may keep the hash, in ms
--- then for each key: the window's name, its end in ms, and the time in ms at which it must not be open yet, or ""
+-- KEYS[1] wallet, KEYS[n] the recipient of each window (see take.lua); ARGV[1] how long a store may keep a hash, in ms
+-- then for each key: the window's name, its end in ms ("" closes it), and the time in ms at which it must not be open yet, or ""
+-- A recipient that was not read from the ledger in this epoch is left alone, and whoever is just reading it reads again.
 
-for i, windows in ipairs(KEYS) do
-    local name, ends, start = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
-    local known = tonumber(redis.call('HGET', windows, name) or '0')
-    if known < tonumber(ends) and (start == '' or known <= tonumber(start)) then
-        redis.call('HSET', windows, name, ends)
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'filled')
+local epoch, filled = state[1], state[2]
+if not epoch then return 0 end
+
+local function grow(windows, name, ends, start)
+    local open_until = tonumber(redis.call('HGET', windows, name) or '0')
+    if open_until < tonumber(ends) and (start == '' or open_until <= tonumber(start)) then
+        redis.call('HSET', windows, 'epoch', epoch, name, ends)
         redis.call('PEXPIRE', windows, ARGV[1])
     end
 end
-return #KEYS
+
+for i = 2, #KEYS do
+    local name, ends, start = ARGV[3 * i - 4], ARGV[3 * i - 3], ARGV[3 * i - 2]
+    local known, of = is_known(KEYS[i], epoch, filled)
+    if known and ends == '' then
+        redis.call('HDEL', KEYS[i], name)
+    elseif known then
+        grow(KEYS[i], name, ends, start)
+    elseif of then
+        redis.call('HSET', KEYS[i], 'epoch', '')
+    end
+end
+return 1

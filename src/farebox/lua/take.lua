@@ -2,31 +2,38 @@
 -- Asked dry it decides all the same and takes nothing: that is what a quote is.
 -- A send has one part, or one for each member of a group; it is taken as a whole or not at all.
 --
--- KEYS[1]  the number's wallet: hash of epoch, available, held (micro-units) and pool:<name>:<month> (units used)
--- KEYS[2]  the number's open holds: hash of hold id -> "<fare>:<term>:<pool>"
+-- KEYS[1]  the number's wallet: hash of epoch, store, filled (see _shared.lua), available, held (micro-units),
+--          pool:<name>:<month> (units used), and what was spent by category (see _shared.lua)
+-- KEYS[2]  the open holds that were taken in this epoch: hash of hold id -> "<fare>:<term>:<pool>"
 -- KEYS[3+] the state of each part's recipient, part after part: hash of
 --          <window>        -> end in ms
+--          epoch           -> see _shared.lua
 --          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
 -- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
--- then for each send the number of its parts, and for each part its hold id and its offer as a JSON list of terms
--- (farebox/core/tariff.py writes them)
+-- ARGV[6]  the number's spend limits: a JSON list of {"day" or "month", its name, category or "" for all, micro-units}
+-- then for each send the number of its parts, and for each part its hold id, its category and its offer as a JSON list of
+-- terms (farebox/core/tariff.py writes them)
 --
--- Returns {epoch, send, ...}, or {""} where the wallet is missing and must be rebuilt.
--- A send is {outcome, available, part, ...}: "taken", "refused" (nothing was changed), or "overdrawn" (taken in shadow where
--- it would have been refused). A part is {term, evidence, paid, rides}; `rides` is the hold id that opened the conversation
--- that it rides. What was taken already is answered as the first time, so the call may be repeated.
+-- Returns {epoch, send, ...}, or {""} where the wallet is missing (or of another life of the store) and must be rebuilt.
+-- A send is {outcome, available, reached, part, ...}: "taken", "refused" or "limited" (nothing was changed), or "overdrawn"
+-- (taken in shadow where it would have been refused), or "unread" (nothing was changed: a recipient must be read from the
+-- ledger first). `reached` is {} or {place of the spend limit that it would exceed, micro-units spent}. A part is
+-- {term, evidence, paid, rides}; `rides` is the hold id that opened the conversation that it rides. What was taken already
+-- is answered as the first time, so the call may be repeated.
 -- Asked dry, a part has one more element: for each of its terms {1 if it holds, its evidence, 1 if it then counts as paid}.
 --
 -- Amounts come and go as strings; sums are exact, since every amount is below 2^53.
 
 local wallet, holds = KEYS[1], KEYS[2]
 local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
-local keep_ms = ARGV[5]
+local keep_ms, limits = ARGV[5], cjson.decode(ARGV[6])
 
-local state = redis.call('HMGET', wallet, 'epoch', 'available')
-if not state[1] then return {''} end
+local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled')
+local epoch, filled = state[1], state[4]
+-- A quote's copy of the state was read by state.lua, which has looked already.
+if not epoch or (mode ~= 'dry' and state[3] ~= store_identity()) then return {''} end
 local available = tonumber(state[2])
 
 local function window_end(recipient, name)
@@ -74,7 +81,25 @@ local function enough(fare)
     return available > block_at
 end
 
-local function take(hold, term, index, recipient, paid)
+-- Finds the first spend limit that the parts would exceed. Nothing free is stopped by one.
+local function reached(parts)
+    for place, limit in ipairs(limits) do
+        local period, name, category = limit[1], limit[2], limit[3]
+        local fare = 0
+        for _, part in ipairs(parts) do
+            if category == '' or category == part.category then fare = fare + tonumber(part.term.fare) end
+        end
+        if fare > 0 then
+            local held = redis.call('HGET', wallet, category == '' and 'held' or 'held:' .. category) or '0'
+            local spent = tonumber(held) + charged_since(wallet, period, name, category)
+            if spent + fare > tonumber(limit[4]) then return {place, string.format('%.0f', spent)} end
+        end
+    end
+    return {}
+end
+
+local function take(part)
+    local hold, term, index, recipient, paid = part.hold, part.term, part.index, part.recipient, part.paid
     local fare, pool = tonumber(term.fare), term.pool or ''
     if term.pool then redis.call('HINCRBY', wallet, 'pool:' .. pool, 1) end
     if term.opens_window then
@@ -83,10 +108,14 @@ local function take(hold, term, index, recipient, paid)
     if term.opens then
         redis.call('HSET', recipient, 'conv:' .. term.opens, string.format('0:%d:%s', paid and 1 or 0, hold))
     end
-    if term.opens_window or term.opens then redis.call('PEXPIRE', recipient, keep_ms) end
+    if term.opens_window or term.opens then
+        redis.call('HSET', recipient, 'epoch', epoch)
+        redis.call('PEXPIRE', recipient, keep_ms)
+    end
     if fare > 0 then
         redis.call('HINCRBY', wallet, 'available', '-' .. term.fare)
         redis.call('HINCRBY', wallet, 'held', term.fare)
+        count_held(wallet, part.category, fare)
         available = available - fare
     end
     -- What costs nothing and takes no unit has nothing to give back; one that opens a conversation must be found again.
@@ -117,6 +146,11 @@ local function every_term(part)
 end
 
 local function decide(parts)
+    for _, part in ipairs(parts) do
+        if mode ~= 'dry' and not is_known(part.recipient, epoch, filled) then
+            return {'unread', string.format('%.0f', available), {}}
+        end
+    end
     local fare, units, paid, before = 0, 0, false, false
     for _, part in ipairs(parts) do
         local taken = redis.call('HGET', holds, part.hold)
@@ -131,24 +165,31 @@ local function decide(parts)
         fare, paid = fare + tonumber(part.term.fare), paid or part.paid
         if part.term.pool then units = units + 1 end
     end
-    local refused = not before and paid and not enough(fare)
-    local outcome = refused and (mode == 'shadow' and 'overdrawn' or 'refused') or 'taken'
-    if not before and outcome ~= 'refused' and mode ~= 'dry' then
-        for _, part in ipairs(parts) do take(part.hold, part.term, part.index, part.recipient, part.paid) end
+    local limit = before and {} or reached(parts)
+    local outcome = 'taken'
+    if not before and paid and not enough(fare) then
+        outcome, limit = 'refused', {}
+    elseif limit[1] then
+        outcome = 'limited'
     end
-    local result = {outcome, string.format('%.0f', available)}
+    if outcome ~= 'taken' and mode == 'shadow' then outcome = 'overdrawn' end
+    if not before and (outcome == 'taken' or outcome == 'overdrawn') and mode ~= 'dry' then
+        for _, part in ipairs(parts) do take(part) end
+    end
+    local result = {outcome, string.format('%.0f', available), limit}
     for i, part in ipairs(parts) do
-        result[i + 2] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
+        result[i + 3] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
     end
     return result
 end
 
-local results, argument, key = {state[1]}, 6, 3
+local results, argument, key = {epoch}, 7, 3
 while ARGV[argument] do
     local parts = {}
     for i = 1, tonumber(ARGV[argument]) do
-        parts[i] = {hold = ARGV[argument + 1], terms = cjson.decode(ARGV[argument + 2]), recipient = KEYS[key]}
-        argument, key = argument + 2, key + 1
+        parts[i] = {hold = ARGV[argument + 1], category = ARGV[argument + 2], terms = cjson.decode(ARGV[argument + 3]),
+                    recipient = KEYS[key]}
+        argument, key = argument + 3, key + 1
     end
     argument = argument + 1
     results[#results + 1] = decide(parts)

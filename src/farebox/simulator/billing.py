@@ -45,8 +45,11 @@ class Billing:
     def charge(self, message: Accepted, recipient: User) -> Pricing:
         """Price the delivery to one person; count it."""
         if self._by_conversation(message.number):
-            self._open_conversation(message)
-            return _overridden(self._price(message), message.override)
+            opened = self._open_conversation(message)
+            price = _overridden(self._price(message), message.override)
+            if opened:
+                self._analytics.record_conversation(message.number, recipient, price, self._clock.now())
+            return price
         price = _overridden(self._price(message), message.override)
         if price.uses_pool:
             self._use((message.number.phone_number_id, self._month(message.number)))
@@ -93,8 +96,11 @@ class Billing:
         free = is_free(message.conversation, self._local(message.number).date(), self._account_pool_left(message))
         return replace(price, billable=not free)
 
-    def _open_conversation(self, message: Accepted) -> None:
-        """Open what the first delivery opens: a free entry point, which closes all else, or a conversation."""
+    def _open_conversation(self, message: Accepted) -> bool:
+        """Open what the first delivery opens: a free entry point, which closes all else, or a conversation.
+
+        Return whether that was a conversation, and this the delivery that opened it.
+        """
         now = self._clock.now()
         window, conversation = message.free_entry_point, message.conversation
         if window is not None:
@@ -102,14 +108,15 @@ class Billing:
                 window.delivered = True
                 window.end = now + self._config.fep_hours * HOUR_S
                 self._users.windows(message.number.phone_number_id, message.user.user_id).conversations.clear()
-            return
+            return False
         if conversation is None or conversation.end is not None:
-            return
+            return False
         conversation.billable = self._conversation_price(message).billable
         conversation.end = now + CONVERSATION_S
         limited = self._local(message.number).date() < SERVICE_FREE_FROM
         if limited and conversation.category == "service" and not conversation.billable:
             self._use((message.number.waba_id, self._month(message.number)))
+        return True
 
     def _account_pool_left(self, message: Accepted) -> int:
         month = self._month(message.number)

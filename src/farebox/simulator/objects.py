@@ -53,7 +53,8 @@ class Objects:
         if self._is_account(object_id):
             call = analytics_call(request.query.get("fields", ""))
             if call is not None:
-                return answer({"pricing_analytics": self._analytics.points(object_id, call), "id": object_id})
+                kind, query = call
+                return answer({kind: self._analytics.points(kind, object_id, query), "id": object_id})
             account = {"id": object_id, "name": "Simulated Business", "timezone_id": "1", "currency": "USD"}
             account |= self._config.account_fields
             return answer(_choose(account | {"message_template_namespace": namespace(object_id)}, request))
@@ -68,7 +69,7 @@ class Objects:
 
     async def pricing_analytics(self, request: web.Request) -> web.StreamResponse:
         """`GET /{waba_id}/pricing_analytics`: what was delivered."""
-        return answer(self._analytics.points(self._account(request), request.query))
+        return answer(self._analytics.points("pricing_analytics", self._account(request), request.query))
 
     async def phone_numbers(self, request: web.Request) -> web.StreamResponse:
         """`GET /{waba_id}/phone_numbers`.

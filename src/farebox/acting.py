@@ -1,0 +1,43 @@
+"""Who is acting, and why: set around a write, handed to the database with it, where the audit log writes it down.
+
+    with acting(Actor("user ann@example.com", why="asked for by phone", request_id="4f1c")):
+        await ledger.fetch("put_number", ...)
+
+The audit log's triggers (`sql/0022_audit.sql`) write the row in the transaction of the change. A deed that changes no
+table with such a trigger notes itself: `await ledger.note("replayed", "quarantine", "17", before=None, after={...})`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+MAX_WHY = 500  # characters, as the table takes them: a sentence or two
+MAX_WHO = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts (`admin token`, `user ann@example.com`, `command reconcile`), why, and for which request."""
+
+    who: str
+    why: str = ""
+    request_id: str = ""
+
+
+_ACTOR: ContextVar[Actor | None] = ContextVar("farebox_actor", default=None)
+
+
+def actor() -> Actor | None:
+    """Return who is acting, None where nobody said so: the gateway itself."""
+    return _ACTOR.get()
+
+
+@contextmanager
+def acting(who: Actor) -> Iterator[None]:
+    """Let everything that is written in this block be written in somebody's name."""
+    token = _ACTOR.set(who)
+    try:
+        yield
+    finally:
+        _ACTOR.reset(token)

@@ -1,0 +1,78 @@
+"""The log: one line a record, as JSON or as text for people, each with the id of its request.
+
+No line shows a token: what looks like one is masked here, whoever wrote it, in stack traces too, and there also every
+number that a user could be called by. Message texts and full phone numbers are not logged in the first place.
+"""
+
+import json
+import logging
+import re
+import secrets
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+Format = Literal["text", "json"]
+
+MAX_REQUEST_ID = 128
+_REQUEST_ID = re.compile(rf"[A-Za-z0-9._:/+=@-]{{1,{MAX_REQUEST_ID}}}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")  # W3C Trace Context
+_trace_id: ContextVar[str] = ContextVar("farebox_trace_id", default="")
+_request_id: ContextVar[str] = ContextVar("farebox_request_id", default="")
+
+# farebox's keys, Meta's tokens, and what stands where a token stands.
+_TOKENS = re.compile(
+    r"fbx_[\w-]{8,}|EAA\w{8,}|(?<=access_token=)[^&\s\"']+|(?<=input_token=)[^&\s\"']+"
+    r"|(?<=hub.verify_token=)[^&\s\"']+|(?<=appsecret_proof=)[^&\s\"']+|(?i:(?<=bearer )|(?<=oauth ))[^\s\"',]{8,}"
+    r"|(?<=://)[^/@\s]*:[^/@\s]*(?=@)"
+)
+_NUMBERS = re.compile(r"(?<![\w.-])\+?\d{4,11}(\d{4})(?![\w.-])")  # 8 to 15 digits, as telephone numbers have
+HIDDEN = "***"
+
+
+def start_request(given: str, traceparent: str = "") -> str:
+    """Give the request at hand its id: the one that it brings, if it is one, else a new one; and note its trace."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    _trace_id.set(found[1] if found else "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    _request_id.set(request_id)
+    return request_id
+
+
+def request_id() -> str:
+    """Return the id of the request at hand, empty outside of one."""
+    return _request_id.get()
+
+
+def masked(text: str) -> str:
+    """Return a text without what looks like a token."""
+    return _TOKENS.sub(HIDDEN, text)
+
+
+class Lines(logging.Formatter):
+    """Writes records: `extra={"fields": {...}}` of a log call are fields of the line."""
+
+    def __init__(self, form: Format) -> None:
+        super().__init__()
+        self._json = form == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line (or, with a stack trace as text, the lines) of a record."""
+        fields = {"request_id": request_id(), "trace_id": _trace_id.get(), **getattr(record, "fields", {})}
+        fields = {name: value for name, value in fields.items() if value not in (None, "")}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        trace = _NUMBERS.sub(rf"{HIDDEN}\1", masked(trace))
+        message = masked(record.getMessage())
+        if self._json:
+            head = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
+            return masked(json.dumps(head | fields | ({"trace": trace} if trace else {}), default=str))
+        pairs = "".join(f" {name}={value}" for name, value in fields.items())
+        return f"{at} {record.levelname} {record.name} {message}{masked(pairs)}" + (f"\n{trace}" if trace else "")
+
+
+def start_logs(level: str, form: Format) -> None:
+    """Write everything from a level on to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines(form))
+    logging.basicConfig(level=level, handlers=[handler])

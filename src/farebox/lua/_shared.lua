@@ -1,0 +1,41 @@
+-- What several scripts share; it stands before each of them.
+--
+-- A wallet belongs to one life of one store: `store` in its hash is the store's run id and replication id. A store that
+-- restarted may have lost its last second, and a replica that took over its last messages: their ids differ, so such a
+-- wallet counts as missing and is rebuilt from the ledger before anything is taken from it.
+local function store_identity()
+    local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+    local replication = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+    return string.sub(run, 1, 16) .. string.sub(replication, 1, 16)
+end
+
+-- What is known of a recipient counts for one epoch of the wallet: its hash names that epoch in `epoch`. One without a
+-- hash has nothing open, once all of the number's users were read (`filled` in the wallet). Any other must be read first.
+local function is_known(recipient, epoch, filled)
+    local of = redis.call('HGET', recipient, 'epoch')
+    return of == epoch or (not of and filled == '1'), of
+end
+
+-- What a number spends is counted by category (farebox/core/limits.py): `held:<category>` is what is set aside, and
+-- `day:<category>` and `month:<category>` what was charged, as "<day or month> <micro-units>"; without a category that of
+-- all. One that names an earlier day counts as nothing; one that names a later day than we know of counts: it has begun.
+local function charged_since(wallet, period, name, category)
+    local since, micros = string.match(redis.call('HGET', wallet, period .. ':' .. category) or '', '^(%S+) (%d+)$')
+    return since and since >= name and tonumber(micros) or 0
+end
+
+local function count_charge(wallet, category, day, micros)
+    local month = string.sub(day, 1, 7)
+    for _, count in ipairs({{'day:', day}, {'day:' .. category, day}, {'month:', month}, {'month:' .. category, month}}) do
+        local field, name = count[1], count[2]
+        local since, before = string.match(redis.call('HGET', wallet, field) or '', '^(%S+) (%d+)$')
+        if not since or since <= name then
+            local sum = (since == name and tonumber(before) or 0) + tonumber(micros)
+            redis.call('HSET', wallet, field, string.format('%s %.0f', name, sum))
+        end
+    end
+end
+
+local function count_held(wallet, category, micros)
+    if micros ~= 0 then redis.call('HINCRBY', wallet, 'held:' .. category, string.format('%.0f', micros)) end
+end

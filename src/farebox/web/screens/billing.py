@@ -1,0 +1,42 @@
+"""Billing information: whom receipts name, and the Tax ID."""
+
+from aiohttp import web
+
+from farebox.admin import accounts
+from farebox.admin.problems import ProblemError
+from farebox.web.visit import Visit, go
+
+FIELDS = ("legal_name", "country", "tax_id", "billing_email")
+
+
+async def show(visit: Visit, *, error: str | None = None) -> web.Response:
+    """Show what is known."""
+    if visit.account is None:
+        return visit.page("billing.html", account=None, values={}, error=None)
+    answer = await accounts.show(visit.ask(path={"account_id": visit.account.account_id}))
+    account = answer.content
+    assert isinstance(account, accounts.Account), "an account is answered with itself"
+    values = {name: getattr(account, name) or "" for name in FIELDS}
+    values["address"] = "\n".join(account.address or [])
+    return visit.page(
+        "billing.html",
+        status=422 if error else 200,
+        account=account,
+        values=values | (dict(visit.form) if error else {}),
+        error=error,
+    )
+
+
+async def change(visit: Visit) -> web.Response:
+    """Change it by the API's own function, which checks a Tax ID by the country's rules."""
+    if visit.account is None:
+        return go("/billing")
+    fields: dict[str, object] = {name: visit.form.get(name, "").strip() or None for name in FIELDS}
+    fields["country"] = str(fields["country"]).upper() if fields["country"] else None
+    fields["address"] = [line.strip() for line in visit.form.get("address", "").splitlines() if line.strip()] or None
+    try:
+        body = visit.filled(accounts.AccountPatch, fields)
+        await accounts.patch(visit.ask(path={"account_id": visit.account.account_id}, body=body))
+    except ProblemError as error:
+        return await show(visit, error=error.detail)
+    return go("/billing?said=saved")

@@ -1,0 +1,92 @@
+"""Prepaid settings: a line for each number, edited in place."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from farebox.admin import alerts, numbers, renewals
+from farebox.admin.numbers import Number, number_in_use
+from farebox.admin.problems import ProblemError
+from farebox.admin.renewals import Renewal
+from farebox.admin.usage import Period, UsageQuery, read_usage
+from farebox.web.entered import Entered, entered_amounts, entered_days, optional_amount
+from farebox.web.screens.funds import MANUAL, WAYS
+from farebox.web.visit import Visit, go, label
+
+MODES = {
+    "enforce": ("good", "enforce", "Paid messages are refused when the money is gone."),
+    "shadow": ("warn", "shadow", "Everything is counted, nothing is refused."),
+    "off": ("bad", "off", "Messages pass and are not counted."),
+}
+RENEWALS = {
+    "off": ("Off", "Nothing is charged by itself."),
+    "manual": ("Manual", "You name threshold and amount."),
+    "smart": ("Smart", "farebox proposes both from what was spent; nothing is charged before you accept."),
+}
+RULES = {
+    "above_zero": "Send while anything is left",
+    "cover": "Send only what the balance covers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A number, its settings and this month's use."""
+
+    number: Number
+    label: str
+    month: Period
+    renewal: Renewal
+    levels: list[alerts.ShownLevel]
+
+
+async def show(visit: Visit, *, error: str | None = None, of: str = "", renewing: str = "") -> web.Response:
+    """Show the lines."""
+    lines = []
+    for number in await visit.numbers():
+        used = await number_in_use(visit.gate, number.phone_number_id)
+        today = visit.now.astimezone(used.zone).date()
+        query = UsageQuery.model_validate({"from": today.replace(day=1)})
+        (*_, month) = await read_usage(visit.gate, [used], query)
+        rule = await renewals.show(visit.ask(path={"phone_number_id": number.phone_number_id}))
+        assert isinstance(rule.content, Renewal), "a rule is answered with itself"
+        levels = await alerts.levels(visit.ask(path={"phone_number_id": number.phone_number_id}))
+        assert isinstance(levels.content, alerts.Levels), "levels are answered with themselves"
+        lines.append(Line(number, label(number), month, rule.content, levels.content.levels))
+    return visit.page(
+        "settings.html",
+        status=422 if error else 200,
+        error=error,
+        of=of,
+        lines=lines,
+        modes=MODES,
+        rules=RULES,
+        renewing=renewing or visit.query.get("renewal", ""),
+        renewals=RENEWALS,
+        zones={number_id: number.zone for number_id, number in visit.gate.directory.numbers.items()},
+        methods=[name for name in sorted(visit.gate.payments) if name != MANUAL],
+        ways=WAYS,
+    )
+
+
+async def change(visit: Visit) -> web.Response:
+    """Change a number's settings by the API's own function."""
+    number_id = visit.request.match_info["phone_number_id"]
+    try:
+        fields = {
+            "low_balance_at": optional_amount(visit, "low_balance_at"),
+            "block_at": optional_amount(visit, "block_at") or "0.00",
+            "mode": visit.form.get("mode", ""),
+            "funds_rule": visit.form.get("funds_rule", ""),
+        }
+        body = visit.filled(numbers.NumberPatch, fields)
+        levels = None
+        if "alert_amounts" in visit.form:
+            asked = {"amounts": entered_amounts(visit, "alert_amounts"), "days": entered_days(visit, "alert_days")}
+            levels = visit.filled(alerts.LevelsPut, asked)
+        await numbers.patch(visit.ask(path={"phone_number_id": number_id}, body=body))
+        if levels is not None:
+            await alerts.put_levels(visit.ask(path={"phone_number_id": number_id}, body=levels))
+    except (ProblemError, Entered) as error:
+        return await show(visit, error=str(error), of=number_id)
+    return go(f"/settings?said=saved&number={number_id}#n{number_id}")

@@ -1,0 +1,167 @@
+"""What a lost Redis costs: all wallets again, the first send of a cold number, a send while the store hangs.
+
+make bench-rebuild, or with other sizes: make bench-rebuild NUMBERS=10000
+
+Starts stores of its own, fills the ledger, and writes the table to tests/benchmarks/results/rebuild.md.
+"""
+
+import asyncio
+import os
+import platform
+import signal
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.designs import cpu, say, versions
+from corpus_stage import Stage, message, open_stage
+from farebox.embedded import EmbeddedStores
+from farebox.migrate import migrate
+
+RESULT = Path(__file__).parent / "results" / "rebuild.md"
+NUMBERS = int(os.environ.get("NUMBERS", "100000"))
+BUSY_EVERY = 100  # every so many-th number is in use
+WINDOWS = 100  # open windows of a number in use
+COLD = 200  # first sends that are measured, each to a number whose wallet is not there
+HANGING = 50  # sends to a store that does not answer
+PAGE = 5_000  # numbers that are written in one transaction of the preparation
+
+FILL = (
+    "INSERT INTO number (number_id, account_id, waba_id, currency, timezone, created_at) "
+    "SELECT n::text, 'bench', 'bench', 'USD', 'UTC', now() FROM generate_series($1::bigint, $2::bigint) AS n",
+    "INSERT INTO balance SELECT n::text FROM generate_series($1::bigint, $2::bigint) AS n",
+    "INSERT INTO open_window (number_id, user_id, kind, ends_at_ms) SELECT n::text, (4915100000000 + w)::text, 'csw', "
+    "(extract(epoch FROM now()) * 1000)::bigint + 72000000 "
+    "FROM generate_series($1::bigint, $2::bigint) AS n, generate_series(1, $3::bigint) AS w WHERE n % $4 = 0",
+    "WITH paid AS (INSERT INTO topup (topup_id, number_id, reference, method, amount_micros, state, created_at) "
+    "SELECT gen_random_uuid(), n::text, 'first', 'manual', 10000000, 'succeeded', now() "
+    "FROM generate_series($1::bigint, $2::bigint) AS n RETURNING topup_id, number_id, amount_micros, created_at), "
+    "moved AS (UPDATE balance SET balance_micros = balance_micros + amount_micros FROM paid "
+    "WHERE balance.number_id = paid.number_id) "
+    "INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, topup_id, at) "
+    "SELECT number_id, 'topup', 'outside', 'number', amount_micros, topup_id, created_at FROM paid",
+)
+
+
+async def fill(stage: Stage) -> None:
+    """Give a ledger its numbers, each with a top-up, some with open windows."""
+    store = stage.gate.ledger._pool
+    await store.execute(
+        "INSERT INTO account (account_id, name, currency, created_at) VALUES ('bench', 'B', 'USD', now())"
+    )
+    for first in range(1, NUMBERS + 1, PAGE):
+        last = min(first + PAGE - 1, NUMBERS)
+        async with store.acquire() as connection, connection.transaction():
+            for statement in FILL:
+                arguments = (first, last, WINDOWS, BUSY_EVERY) if "$3" in statement else (first, last)
+                await connection.execute(statement, *arguments)
+        say(f"  {last:,} of {NUMBERS:,} numbers written")
+    await stage.gate.directory.load_numbers(stage.gate.ledger)
+
+
+async def lose(stage: Stage) -> None:
+    """Take every wallet away, as an empty store does."""
+    await stage.gate.wallet._redis.flushall()
+
+
+async def all_again(stage: Stage) -> tuple[float, float]:
+    """Return the seconds until every wallet serves again, and until all users of all numbers are read too."""
+    await lose(stage)
+    started = time.perf_counter()
+    rebuilt = await stage.gate.rebuild.ahead()
+    served = time.perf_counter() - started
+    assert rebuilt == NUMBERS, f"{rebuilt} of {NUMBERS} wallets were rebuilt"
+    await stage.gate.rebuild.settled()
+    return served, time.perf_counter() - started
+
+
+async def timed_send(stage: Stage, number_id: str) -> tuple[float, int]:
+    """Return the milliseconds and the status of one paid send."""
+    number = stage.gate.directory.numbers[number_id]
+    started = time.perf_counter()
+    reply = await stage.send(number, message(["template", "marketing"], "+4915112345678"))
+    return (time.perf_counter() - started) * 1000, reply.status
+
+
+async def cold_sends(stage: Stage) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of first sends of numbers without a wallet, and of the same numbers' next sends."""
+    cold, warm = [], []
+    for which in range(1, COLD + 1):
+        number_id = str(which * (NUMBERS // COLD))
+        await stage.gate.wallet._redis.delete(f"farebox:{{{number_id}}}:wallet")
+        for into in (cold, warm):
+            took, status = await timed_send(stage, number_id)
+            assert status == 200, f"a send was answered with {status}"
+            into.append(took)
+        await stage.gate.rebuild.settled()  # one cold number makes the worker look at all the others: measured above
+    return cold, warm
+
+
+async def hanging_sends(stage: Stage, valkey: int) -> list[float]:
+    """Return the milliseconds that sends take while the store is stopped: refused, since nothing can be taken."""
+    took = []
+    os.kill(valkey, signal.SIGSTOP)
+    try:
+        for _ in range(HANGING):
+            milliseconds, status = await timed_send(stage, "1")
+            assert status == 503, f"a send was answered with {status}"
+            took.append(milliseconds)
+    finally:
+        os.kill(valkey, signal.SIGCONT)
+    return took
+
+
+def row(what: str, values: list[float]) -> str:
+    """Return a line of the table: median, 99th percentile and largest."""
+    cuts = statistics.quantiles(values, n=100)
+    return f"| {what} | {statistics.median(values):.1f} | {cuts[98]:.1f} | {max(values):.1f} |"
+
+
+async def run(folder: Path) -> str:
+    """Measure, print and return the page."""
+    async with EmbeddedStores(folder) as stores:
+        await migrate(stores.database_url)
+        measured_on = f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {await versions(stores)}"
+        say(measured_on)
+        async with open_stage(stores, folder, wallet_timeout_s=0.05) as stage:
+            await fill(stage)
+            seconds = []
+            for _ in range(3):
+                seconds.append(await all_again(stage))
+                say(f"  serving after {seconds[-1][0]:.2f} s, everybody's windows after {seconds[-1][1]:.2f} s")
+            cold, warm = await cold_sends(stage)
+            pid = (await stage.gate.wallet._redis.info("server"))["process_id"]
+            hanging = await hanging_sends(stage, pid)
+    best, windows = min(seconds), NUMBERS // BUSY_EVERY * WINDOWS
+    lines = [
+        f"| {NUMBERS:,} numbers after an empty store | best of 3 |",
+        "|---|---:|",
+        f"| every number can be sent from | {best[0]:.2f} s |",
+        f"| all {windows:,} open windows are read too; until then each on first use | {best[1]:.2f} s |",
+        "",
+        "| one send, in milliseconds | median | p99 | largest |",
+        "|---|---:|---:|---:|",
+        row("first send of a number without a wallet", cold),
+        row("the next send of the same number", warm),
+        row("a send while Valkey is stopped (SIGSTOP), answered 503", hanging),
+    ]
+    say("\n" + "\n".join(lines))
+    day = datetime.now(UTC).date().isoformat()
+    head = ("# What a lost Redis costs", "", f"Written by `make bench-rebuild` on {day}. {measured_on}.", "")
+    return "\n".join((*head, *lines, ""))
+
+
+def main() -> None:
+    """Measure and write the result down."""
+    with tempfile.TemporaryDirectory(prefix="farebox-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # the stores' user must be able to enter
+        text = asyncio.run(run(folder))
+    RESULT.write_text(text)
+    say(f"\nwritten to {os.path.relpath(RESULT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Auto-renewal and payments by card on the page, with a provider of play money."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from farebox.config import Settings
+from farebox.web.users import Role, put_user
+from harness import NUMBER, World
+from page.people import Reader
+
+PASSWORD = "correct horse battery"
+RULE = {"mode": "manual", "threshold": "10.00", "amount": "50.00", "monthly_cap": "200.00", "method": "sandbox"}
+PATH = f"/settings/{NUMBER}/auto-renewal"
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    async with World.open(settings.model_copy(update={"sandbox_payments": True})) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fin(world: World) -> Reader:
+    await put_user(world.gate.ledger, "fin", PASSWORD, Role.FINANCE)
+    made = Reader(world)
+    await made.sign_in("fin", PASSWORD)
+    return made
+
+
+async def test_a_rule_is_set_and_switched_off(world: World, fin: Reader) -> None:
+    await world.fund("100.00")
+    await fin.post(PATH, **RULE)
+    rule = await world.admin("GET", f"/v1/numbers/{NUMBER}/auto-renewal")
+    assert {name: rule[name] for name in RULE} == RULE
+    assert "adds $50.00 below $10.00" in (await fin.get("/settings")).text
+    await fin.post(PATH, mode="off")
+    assert (await world.admin("GET", f"/v1/numbers/{NUMBER}/auto-renewal"))["mode"] == "off"
+
+
+async def test_what_is_no_rule_is_said_in_the_form(world: World, fin: Reader) -> None:
+    wrong = await fin.post(PATH, status=422, **RULE | {"monthly_cap": ""})
+    assert "monthly_cap: must be given" in wrong.text
+    assert 'value="50.00"' in wrong.text
+    assert "is no amount" in (await fin.post(PATH, status=422, **RULE | {"threshold": "soon"})).text
+    assert (await world.admin("GET", f"/v1/numbers/{NUMBER}/auto-renewal"))["mode"] == "off"
+
+
+async def test_a_viewer_sets_no_rule(world: World) -> None:
+    await put_user(world.gate.ledger, "vera", PASSWORD, Role.VIEWER)
+    vera = Reader(world)
+    await vera.sign_in("vera", PASSWORD)
+    await vera.post(PATH, status=403, **RULE)
+    assert "Set auto-renewal" not in (await vera.get("/settings")).text
+
+
+@pytest.mark.parametrize(("amount", "state"), [("25.00", "The money is available"), ("24.08", "on its way")])
+async def test_paying_by_card(world: World, fin: Reader, amount: str, state: str) -> None:
+    review = await fin.post("/funds/review", status=200, number=NUMBER, amount=amount, method="sandbox")
+    fields = dict(re.findall(r'name="(number|preview|method|amount)" value="([^"]+)"', review.text))
+    place = (await fin.post("/funds/confirm", **fields)).headers["Location"]
+    assert state in (await fin.get(place)).text
+    assert (await fin.post("/funds/confirm", **fields)).headers["Location"] == place
+    shown = await world.admin("GET", f"/v1/numbers/{NUMBER}")
+    there, awaited = (amount, "0.00") if amount == "25.00" else ("0.00", amount)
+    assert (shown["balance"]["available"], shown["balance"]["pending"]) == (there, awaited)
+    if amount != "25.00":
+        await fin.post(place, deed="look")
+        await fin.post(place, deed="cancel")
+        assert "cancelled" in (await fin.get(place)).text

@@ -1,0 +1,94 @@
+"""What a key may do: its categories, its pace, its rotation and its end, on every worker."""
+
+import asyncio
+from typing import Any
+
+from farebox.directory import Key
+from farebox.gate import open_gate
+from farebox.paces import Paces
+from harness import NUMBER, World, template, text
+
+
+async def scoped(world: World, **scope: Any) -> Any:
+    return await world.admin("POST", "/v1/keys", {"name": "scoped", "numbers": [NUMBER], **scope})
+
+
+async def test_a_key_sends_only_its_categories(world: World) -> None:
+    await world.fund("1.00")
+    key = (await scoped(world, categories=["service", "authentication"]))["key"]
+    refused = await world.send(template(), key=key)
+    assert (refused.status, refused.json["error"]["code"]) == (403, 10)
+    assert "service, authentication only, and this is utility" in refused.json["error"]["message"]
+    assert (await world.send(text(), key=key)).status == 200
+    assert await world.balance() == {"available": "1.00", "held": "0.00"}, "the text was of the pool"
+
+
+async def test_a_key_has_its_pace(world: World) -> None:
+    await world.fund("1.00")
+    key = (await scoped(world, per_minute=1))["key"]
+    assert (await world.send(template(), key=key)).status == 200
+    refused = await world.send(template(), key=key)
+    assert (refused.status, refused.json["error"]["code"]) == (429, 130429)
+    assert int(refused.headers["Retry-After"]) > 30
+    assert (await world.send(template())).status == 200, "another key is not held up"
+
+
+def test_the_pace_is_steady_and_lets_a_burst_pass() -> None:
+    key, paces = Key(None, "k", (), per_minute=60), Paces()  # type: ignore[arg-type]
+    at_once = [paces.wait_s(key, 100.0, workers=1) for _ in range(8)]
+    assert at_once[:6] == [0] * 6
+    assert at_once[6] == at_once[7] == 1, "what is refused is not counted"
+    assert paces.wait_s(key, 101.0, workers=1) == 0
+    assert paces.wait_s(key, 101.0, workers=1) == 1
+    taken = sum(paces.wait_s(key, 200 + at / 10, workers=2) == 0 for at in range(600))
+    assert 30 <= taken <= 34, "of two workers each has half of a minute's sixty"
+
+
+async def test_a_rotated_key_works_on_for_a_while(world: World) -> None:
+    await world.fund("1.00")
+    made = await scoped(world)
+    path = f"/v1/keys/{made['key_id']}"
+    rotated = await world.admin("POST", f"{path}/rotate", {"overlap_s": 3600})
+    assert rotated["key"] != made["key"]
+    assert [(await world.send(template(), key=key["key"])).status for key in (made, rotated)] == [200, 200]
+    world.gate.clock._ahead_ms += 3_600_000
+    assert [(await world.send(template(), key=key["key"])).status for key in (made, rotated)] == [401, 200]
+    again = await world.admin("POST", f"{path}/rotate", {"overlap_s": 0})
+    assert [(await world.send(template(), key=key["key"])).status for key in (rotated, again)] == [401, 200]
+    await world.admin("DELETE", path)
+    assert (await world.send(template(), key=again["key"])).status == 401
+    await world.admin("POST", f"{path}/rotate", {}, expect=404)
+
+
+async def test_when_a_key_was_used_last(world: World) -> None:
+    made = await scoped(world)
+    await world.send(template(), key=made["key"])
+    await world.gate.directory.note_use(world.gate.ledger)
+    shown = {key["key_id"]: key for key in (await world.admin("GET", "/v1/keys"))["keys"]}
+    assert shown[made["key_id"]]["last_used_at"] is not None
+    assert made["last_used_at"] is None
+
+
+async def test_another_worker_hears_of_a_revocation_at_once(world: World) -> None:
+    from farebox.app import _follow_changes  # noqa: PLC0415
+
+    made = await scoped(world)
+    async with open_gate(world.gate.settings) as other:
+        following = asyncio.create_task(_follow_changes(other))
+        try:
+            assert other.directory.key(made["key"]) is not None
+            await until_heard(world, other)
+            await world.admin("DELETE", f"/v1/keys/{made['key_id']}")
+            async with asyncio.timeout(5):  # it takes milliseconds; a busy machine is given seconds
+                while other.directory.key(made["key"]) is not None:  # noqa: ASYNC110  nothing tells of it
+                    await asyncio.sleep(0.005)
+        finally:
+            following.cancel()
+
+
+async def until_heard(world: World, other: Any) -> None:
+    """Wait until the other worker listens: it has heard of a key that was made for that."""
+    known: Any = None
+    while known is None:
+        known = other.directory.key((await scoped(world))["key"])
+        await asyncio.sleep(0.02)

@@ -1,0 +1,109 @@
+"""What the log says: a line for each decision with its hold, the request's id; and what it never says."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from farebox.logs import Lines, masked
+from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, template, text
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TEXT = "the quick brown fox"
+
+
+class Kept(logging.Handler):
+    """Keeps lines as they are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(Lines("json"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    def about(self, message: str) -> list[Any]:
+        return [line for line in map(json.loads, self.lines) if line["message"].startswith(message)]
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    handler, logger = Kept(), logging.getLogger()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+async def test_each_decision_is_a_line_with_its_hold_and_its_request(world: World, kept: Kept) -> None:
+    refused = await world.send(template(), headers={"X-Request-Id": "shop-17", "traceparent": TRACEPARENT})
+    await world.fund("1.00")
+    sent = await world.send(template())
+    await world.books_kept()
+    assert (refused.status, refused.headers["X-Request-Id"]) == (402, "shop-17")
+    (line,) = kept.about("send refused")
+    assert (line["request_id"], line["number"], line["class"], line["available"]) == ("shop-17", NUMBER, "paid", "0.00")
+    assert line["trace_id"] == TRACEPARENT.split("-")[1]
+    (line,) = kept.about("send accepted")
+    assert (line["hold"], line["fare"]) == (sent.headers["X-Farebox-Hold"], sent.headers["X-Farebox-Fare"])
+    assert line["request_id"] == sent.headers["X-Request-Id"]
+    (line,) = kept.about("hold settled")
+    assert (line["hold"], line["billed"]) == (sent.headers["X-Farebox-Hold"], "0.0034")
+
+
+async def test_no_token_text_or_number_is_in_it(world: World, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.fund("1.00")
+    path = f"/v23.0/{NUMBER}/messages?access_token={world.key}"
+    await world.call("POST", path, json=text(body=TEXT))
+    await world.call("GET", f"/v23.0/{NUMBER}?access_token={world.key}")
+    await world.call("POST", "/v23.0//messages?access_token=EAAGsecret12345678", json=text(body=TEXT))
+    await world.whatsapp.write_in(USER, TEXT)
+    await world.books_kept()
+    world.gate.upstream.base_url = "http://127.0.0.1:9"
+    assert (await world.send(text(body=TEXT))).status == 502
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"failed for {USER} with Bearer {world.key} at access_token={world.key}")
+
+    monkeypatch.setattr(type(world.gate.funds), "reserve", broken)
+    assert (await world.send(text(body=TEXT))).status == 500
+    written = "\n".join(kept.lines)
+    assert "RuntimeError" in written
+    for secret in (world.key, UPSTREAM_TOKEN, APP_SECRET, TEXT, USER, "EAAGsecret"):
+        assert secret not in written
+
+
+async def test_a_request_id_that_is_none_is_replaced(world: World) -> None:
+    answered = await world.send(template(), headers={"X-Request-Id": "a b\tc"})
+    assert len(answered.headers["X-Request-Id"]) == 16
+    async with world.session.get(f"{world.admin_url}/healthz", headers={"X-Request-Id": "x-1"}) as answer:
+        assert answer.headers["X-Request-Id"] == "x-1"
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"mode": "shadow"})
+    (row, *_) = (await world.admin("GET", "/v1/audit"))["audit"]
+    assert row["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("key fbx_abcdefgh12345678", "abcdefgh"),
+        ("GET /v1?access_token=abc&x=1", "abc"),
+        ("Authorization: Bearer s3cret-token", "s3cret"),
+        ("postgresql://farebox:pa55@db/x", "pa55"),
+        ("token EAAGm0PX4ZCpsBA", "EAAGm0"),
+    ],
+)
+def test_what_looks_like_a_token_is_masked(said: str, secret: str) -> None:
+    assert secret not in masked(said)
+
+
+def test_text_for_people() -> None:
+    record = logging.LogRecord("farebox.x", logging.INFO, "", 0, "send %s", ("accepted",), None)
+    record.fields = {"hold": "h-1", "why": None}
+    line = Lines("text").format(record)
+    assert line.endswith("Z INFO farebox.x send accepted hold=h-1")
