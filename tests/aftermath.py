@@ -51,15 +51,17 @@ async def forget_wallets(world: World) -> None:
     await world.gate.wallet._redis.flushall()
 
 
-async def turns() -> None:
+async def turns(doomed: Doomed) -> None:
     """Give the loop turns, in which the simulator reads what has left."""
-    for _ in range(20):
+    while doomed.unsent_bytes():
+        await asyncio.sleep(0)
+    for _ in range(100):
         await asyncio.sleep(0)
 
 
 async def quiet(world: World, doomed: Doomed) -> None:
     """Wait until nothing that the dead worker began is on its way any more."""
-    await turns()
+    await turns(doomed)
     await world.books_kept()
     for pid in doomed.server_pids:
         for _ in range(1_000):
@@ -107,7 +109,7 @@ async def killed_at_every_step(
         doomed = Doomed(world.gate.settings)
         ended = await doomed.run(await prepare(step), steps=step)
         if not ended:
-            await turns()  # what has left is read, before its connection ends: a server may drop a request otherwise
+            await turns(doomed)  # what has left is read, before its connection ends: a server may drop a request otherwise
             await doomed.kill()
             await quiet(world, doomed)
         await never_too_much(world)
