@@ -1,6 +1,7 @@
 """One worker: its parts, its two ports, its background work, and a quiet end."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -40,6 +41,7 @@ WATCH_INTERVAL_S = 5  # between two passes over the numbers with rules and level
 SLOW_INTERVAL_S = 300  # between two looks at what is no matter of seconds: a sum over the holds of the last hour
 TELL_INTERVAL_S = 1  # between two looks for alerts that are to be told
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
+GC_ALLOCATIONS = 50_000  # between two looks at the youngest objects: some 300 sends' worth, a few megabytes
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
 DATABASE_AWAY = (
     OSError,
@@ -89,11 +91,23 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             listening.append(await Listening.open(runner, settings.host, port, tls))
+        _spare_the_collector()
         ready()
         await stop.wait()
         log.info("stopping: finishing what is in flight")
         gate.leaving.set()
         await leave_all(listening)
+
+
+def _spare_the_collector() -> None:
+    """Let garbage collection pass over what was loaded at the start, and run less often.
+
+    Tariffs, numbering plans and modules are half a million objects that stay; looking through them again and again
+    cost an eighth of a send, and pauses of a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
 
 
 def _admin_runner(gate: Gate, test_clock: TestClock | None) -> web.AppRunner:

@@ -4,15 +4,19 @@
 fate is unknown is never sent again by us. What an `Idempotency-Key` changes stands in `keyed.py`.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from farebox import metrics, outage
 from farebox.access import Call
 from farebox.answers import ids_of
+from farebox.batch import OverloadedError
+from farebox.connections import FateUnknownError, NotSentError
 from farebox.core.fare import Priced, price
 from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, with_correlation
 from farebox.core.money import format_micros
@@ -35,7 +39,6 @@ from farebox.keyed import send_once
 from farebox.ledger import ClaimLostError, LedgerUnavailableError
 from farebox.refusal import refusal
 from farebox.scopes import out_of_scope
-from farebox.upstream import FateUnknownError, NotSentError
 
 log = logging.getLogger(__name__)
 
@@ -143,15 +146,15 @@ async def _forward(
     """Send a message whose fare is reserved, and note what the upstream said."""
     hold_id = str(reserved.hold_id)
     body = call.request.body
-    # 360dialog hands the field on to the Cloud API; the on-premise API does not know it.
-    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
+    tagged = _takes_tag(call, message)
+    if tagged:
         body = with_correlation(body, hold_id)
     outcome = "unknown"
     try:
         reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
-            await _note_accepted(gate, reserved, reply)
+            await _note_accepted(gate, reserved, reply, wait=not tagged or claim is not None)
         else:
             outcome = "rejected"
             await _give_back(gate, reserved)
@@ -188,18 +191,37 @@ async def _forward(
     )
 
 
-async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply) -> None:
-    """Record the wamid. If that fails the message is out all the same: a status webhook brings the hold id.
+def _takes_tag(call: Call, message: Message) -> bool:
+    """Tell whether a message can carry its hold id to its status webhooks.
 
-    Whatever fails, WhatsApp's answer stands: to one of ours the client would send again.
+    360dialog hands the field on to the Cloud API; the on-premise API does not know it.
+    """
+    return call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation
+
+
+async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply, *, wait: bool) -> None:
+    """Record the wamid, and `wait` until it is recorded.
+
+    If that fails the message is out all the same, and WhatsApp's answer stands: to one of ours the client would send
+    again. A status webhook that brings the hold id brings the wamid too; only without one the client waits.
     """
     wamid, wa_id = ids_of(reply.body)
     try:
-        await gate.funds.accept(reserved, wamid, wa_id)
-    except UNAVAILABLE as error:
-        log.warning("hold %s: accepted by the upstream, not yet noted: %s", reserved.hold_id, error)
-    except Exception:
-        log.exception("hold %s: accepted by the upstream, not noted", reserved.hold_id)
+        noted = gate.funds.accept(reserved, wamid, wa_id)
+    except OverloadedError:
+        log.warning("hold %s: accepted by the upstream, not yet noted: overloaded", reserved.hold_id)
+        return
+    noted.add_done_callback(partial(_noted, reserved.hold_id))
+    if wait:
+        await asyncio.wait([noted])
+
+
+def _noted(hold_id: UUID, noted: "asyncio.Future[Any]") -> None:
+    error = asyncio.CancelledError() if noted.cancelled() else noted.exception()
+    if isinstance(error, UNAVAILABLE):
+        log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
+    elif error is not None:
+        log.error("hold %s: accepted by the upstream, not noted", hold_id, exc_info=error)
 
 
 async def _give_back(gate: Gate, reserved: Reserved) -> None:
@@ -247,11 +269,11 @@ async def _send_unheld(
             await outage.note_not_taken(gate, number, hold_id)
             raise
     metrics.OUTAGE_SENDS.inc()
-    tagged, outcome = call.request.body, "unknown"
-    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
-        tagged = with_correlation(tagged, str(hold_id))
+    body, outcome = call.request.body, "unknown"
+    if _takes_tag(call, message):
+        body = with_correlation(body, str(hold_id))
     try:
-        reply = await _post(gate, call, tagged, claim)
+        reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
             await outage.note_taken(gate, number, hold_id, *ids_of(reply.body))
