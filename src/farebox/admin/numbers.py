@@ -286,7 +286,7 @@ async def _positions(gate: Gate, rows: Sequence[asyncpg.Record]) -> dict[str, Po
     positions: dict[str, Position] = {}
     try:
         # Somebody looks, and the ledger can tell as well: no waiting for a store that hangs.
-        found = await gate.wallet.positions([row["number_id"] for row in rows], timeout_s=None)
+        found = await gate.wallet.positions([row["number_id"] for row in rows], hasty=True)
         for row, position in zip(rows, found, strict=True):
             if position is not None and position.epoch == row["epoch"]:  # of another epoch: about to be rebuilt
                 positions[row["number_id"]] = position
