@@ -114,8 +114,8 @@ class Ended:
 class Truth:
     """What a wallet must hold. `open`: some user of the number has a window or a conversation open.
 
-    The last three are by category, and by key with a limit, in micro-units: what is set aside, and what was charged today
-    and this month.
+    The last three are by category, and by key with a limit, in micro-units: what is set aside, and what was charged
+    today and this month.
     """
 
     number_id: str

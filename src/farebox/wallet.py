@@ -107,9 +107,8 @@ class Wallet:
         """
         arguments = [str(epoch)]
         for one in closings:
-            aside = str(one.aside_micros), one.pool or ""
-            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *aside]
-            arguments += [one.category, one.day or "", key_counter(one.key_id)]
+            own = str(one.aside_micros), one.pool or "", one.category, one.day or "", key_counter(one.key_id)
+            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *own]
         keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
         await self._scripts.call("close", keys, arguments, repeat=False)
 
@@ -131,8 +130,8 @@ class Wallet:
         changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
         """
         keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
-        arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or ""]
-        arguments += [str(aside[0]), aside[1] or "", category, key_counter(key_id)]
+        own = str(aside[0]), aside[1] or "", category, key_counter(key_id)
+        arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or "", *own]
         answer = await self._scripts.call("extend", keys, arguments)
         return int(answer) if answer else None
 
