@@ -109,7 +109,9 @@ async def killed_at_every_step(
         doomed = Doomed(world.gate.settings)
         ended = await doomed.run(await prepare(step), steps=step)
         if not ended:
-            await turns(doomed)  # what has left is read, before its connection ends: a server may drop a request otherwise
+            await turns(
+                doomed
+            )  # what has left is read, before its connection ends: a server may drop a request otherwise
             await doomed.kill()
             await quiet(world, doomed)
         await never_too_much(world)
