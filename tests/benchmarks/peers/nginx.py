@@ -116,7 +116,7 @@ async def start_nginx(folder: Path, *, upstream_url: str, redis_url: str) -> Asy
     ]
     async with start("nginx", command, folder, ready=r"serves (\S+)") as running:
         async with asyncio.timeout(START_S):
-            while not await _listens(port):  # it says nothing once it does
+            while not await _listens(port):  # noqa: ASYNC110  it says nothing once it does
                 await asyncio.sleep(POLL_S)
         yield running
 
