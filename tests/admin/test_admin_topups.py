@@ -59,6 +59,34 @@ async def test_a_preview_says_what_the_confirm_does_and_the_confirm_does_it(shop
     assert (await balance(shop), provider(shop).charges) == ({"available": "20.00", "pending": "0.00"}, 1)
 
 
+async def test_a_preview_says_what_is_needed_by_consumption_and_by_a_plan(shop: Api) -> None:
+    path, body = f"{TOPUPS}?preview=true", {"method": "sandbox"}
+    said = await shop.refused("POST", path, body)
+    assert said.startswith("amount: is missing, and an estimate needs 7 days with charges; name an amount, or what is ")
+    planned = await shop.ok("POST", path, {**body, "planned": "DE:marketing:1000"})
+    estimate = planned["estimate"]
+    assert (estimate["consumption"], estimate["plan"]["cost"], estimate["suggested"]) == (None, "136.50", "137.00")
+    assert (planned["amount"], planned["charge"], estimate["lasts_days"]) == ("137.00", "142.48", None)
+    await shop.gate.ledger._pool.execute(
+        "INSERT INTO usage (number_id, day, category, market, class, messages, billed_micros) "
+        "SELECT '1', (now() AT TIME ZONE 'UTC')::date - d, 'marketing', 'Germany', 'paid', 1, 1440000 "
+        "FROM generate_series(1, 14) AS d"
+    )
+    await shop.ok("POST", TOPUPS, {"amount": "4.50"}, status=201)
+    await shop.ok("POST", TOPUPS, {"amount": "1.00", "awaited": True}, status=201)
+    seen = await shop.ok("POST", path, {**body, "days": 10})
+    consumption = seen["estimate"]["consumption"]
+    assert (consumption["read_from_days"], consumption["expected"], consumption["low"]) == (14, "14.40", "14.40")
+    assert (seen["estimate"]["pending"], consumption["missing"], seen["amount"]) == ("1.00", "8.90", "9.00")
+    assert seen["estimate"]["lasts_days"] == 10
+    assert (await shop.ok("POST", path, {**body, "amount": "5.00"}))["estimate"]["suggested"] == "38.00"
+    assert "covers the plan" in await shop.refused("POST", path, {**body, "planned": "DE:marketing:1"})
+    assert "lasts for 2 days already" in await shop.refused("POST", path, {**body, "days": 2})
+    assert "?preview=true" in await shop.refused("POST", TOPUPS, {"amount": "5.00", "days": 2})
+    done = await shop.ok("POST", TOPUPS, {"preview_id": seen["preview_id"]}, status=201)
+    assert (done["amount"], done["estimate"]) == ("9.00", None)
+
+
 async def test_price_and_fee_stand_between_preview_and_confirm(shop: Api) -> None:
     seen = await preview(shop)
     object.__setattr__(provider(shop), "_terms", provider(shop).terms("USD").__class__(percent_ppm=100_000))

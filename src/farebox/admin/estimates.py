@@ -1,5 +1,6 @@
 """What the running month will have cost, and what a plan would cost."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Annotated
 
@@ -38,13 +39,19 @@ def _read_plan(text: object) -> tuple[Planned, ...]:
     return tuple(Planned(country.upper(), category, int(count)) for country, category, count in lines)
 
 
+PlanText = Annotated[
+    tuple[Planned, ...],
+    BeforeValidator(_read_plan),
+    WithJsonSchema({"type": "string"}),
+    Field(description="country:category:messages, separated by commas: DE:marketing:1000,BR:utility:500"),
+]
+
+
 class EstimatesQuery(Asked):
     """Of which number, and what is planned."""
 
     number: NumberId = Field(description="The phone number id.")
-    planned: Annotated[tuple[Planned, ...], BeforeValidator(_read_plan), WithJsonSchema({"type": "string"})] = Field(
-        (), description="country:category:messages, separated by commas: DE:marketing:1000,BR:utility:500"
-    )
+    planned: PlanText = ()
     on: date | None = Field(None, description="Price the plan by the rate card of this day; null: today's.")
 
 
@@ -122,7 +129,7 @@ async def index(ask: Ask[Nothing, EstimatesQuery]) -> Answer:
             so_far=month.approximate,
             projection=projection,
             days_needed=MIN_DAYS,
-            plan=await _plan(gate, number, query, now) if query.planned else None,
+            plan=await plan_of(gate, number, query.planned, query.on or now.date()) if query.planned else None,
         )
     )
 
@@ -137,8 +144,8 @@ async def read_pace_of(gate: Gate, numbers: list[Number], now: datetime) -> Pace
     return read_pace([(day, spent.get(day, 0)) for day in days])
 
 
-async def _plan(gate: Gate, number: Number, query: EstimatesQuery, now: datetime) -> Plan:
-    day = query.on or now.date()
+async def plan_of(gate: Gate, number: Number, planned: Sequence[Planned], day: date) -> Plan:
+    """Price a plan by the rate card of a day."""
     if not EARLIEST.date() <= day <= LATEST.date():
         raise ProblemError(422, f"on: must be between {EARLIEST:%Y} and {LATEST:%Y}.")
     noon = datetime.combine(day, time(12), number.zone)
@@ -146,7 +153,7 @@ async def _plan(gate: Gate, number: Number, query: EstimatesQuery, now: datetime
         tariff = gate.tariffs.at(number, round(noon.timestamp() * 1000))
         used = await gate.ledger.fetch_one("pool_used", number.number_id, tariff.tariff.pool(tariff.month))
         assert used is not None, "a count has its row"
-        lines = list(cost(query.planned, tariff, pool_used=used["units"]))
+        lines = list(cost(planned, tariff, pool_used=used["units"]))
     except UnpricedError as error:
         raise ProblemError(422, f"planned: this can not be priced: {error}.") from None
     except KeyError as error:

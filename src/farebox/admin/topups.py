@@ -3,19 +3,22 @@
 import hashlib
 import uuid
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import asyncpg
 from pydantic import Field
 
 from farebox import topups
+from farebox.admin.estimates import PlanText
 from farebox.admin.fields import Amount, AmountAboveZero, NumberId, Reference
 from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
+from farebox.admin.needed import DAYS, Needed, needed_of
 from farebox.admin.numbers import Balance, number_in_use, show_number
 from farebox.admin.problems import RETRY_AFTER_S, ProblemError
 from farebox.admin.routing import Answer, Ask
 from farebox.core import topup as core
+from farebox.core.forecast import HORIZON_DAYS, MIN_DAYS
 from farebox.core.money import MAX_MICROS, format_micros
 from farebox.core.topup import State
 from farebox.directory import Number
@@ -27,7 +30,11 @@ from farebox.returns import MANUAL
 class TopupPost(Taken):
     """Money in: an amount, or the preview that showed what it costs."""
 
-    amount: AmountAboveZero | None = Field(None, description="What is credited; needed unless preview_id is given.")
+    amount: AmountAboveZero | None = Field(
+        None,
+        description="What is credited; needed unless preview_id is given. Of a preview it may be left out: then it is "
+        "what the estimate suggests.",
+    )
     reference: Reference | None = Field(
         None, description="Your own id of the payment. A repeated reference is the same top-up, so a retry is safe."
     )
@@ -40,6 +47,10 @@ class TopupPost(Taken):
         default=False,
         description="manual: the money is still on its way, so it is pending until it is confirmed.",
     )
+    days: Annotated[int, Field(ge=1, le=HORIZON_DAYS)] | None = Field(
+        None, description=f"Of a preview: how many days the balance is to last; null: {DAYS}."
+    )
+    planned: PlanText = ()
 
 
 class TopupPostQuery(Asked):
@@ -80,6 +91,7 @@ class CreditedTopup(Topup):
     balance: Balance
     preview_id: UUID | None = Field(description="Of a preview: what the confirm names.")
     preview_until: datetime | None = Field(description="Of a preview: until when its price stands.")
+    estimate: Needed | None = Field(description="Of a preview: the balance that is needed.")
 
 
 class TopupsQuery(Asked):
@@ -109,10 +121,14 @@ async def post(ask: Ask[TopupPost, TopupPostQuery]) -> Answer:
         if ask.query.preview or body.amount is not None:
             raise ProblemError(422, "preview_id: it fixes the amount, so it is confirmed without amount and ?preview.")
         return await _confirm(gate, number, body.preview_id, body.reference)
-    if body.amount is None:
-        raise ProblemError(422, "amount: is missing.")
     if ask.query.preview:
-        return await _preview(gate, number, body.amount, body.method)
+        return await _preview(gate, number, body)
+    if body.days is not None or body.planned:
+        raise ProblemError(422, "days and planned: they are for an estimate; ask for one with ?preview=true.")
+    if body.amount is None:
+        raise ProblemError(
+            422, "amount: is missing; name it, or ask with ?preview=true what is needed and confirm that preview."
+        )
     reference = body.reference or (_reference_of(ask.key) if ask.key else f"{body.method}-{uuid.uuid4()}")
     if body.method == MANUAL and not body.awaited:
         return await _credit(gate, number, body.amount, reference)
@@ -126,7 +142,9 @@ async def post(ask: Ask[TopupPost, TopupPostQuery]) -> Answer:
     return await answer_topup(gate, number, topup, 201 if known is None else 200)
 
 
-async def answer_topup(gate: Gate, number: Number, topup: core.Topup, status: int = 200) -> Answer:
+async def answer_topup(
+    gate: Gate, number: Number, topup: core.Topup, status: int = 200, estimate: Needed | None = None
+) -> Answer:
     """Return a top-up with the balance after it."""
     balance = (await show_number(gate, number.number_id)).balance
     draft = topup.state is State.DRAFT
@@ -136,28 +154,50 @@ async def answer_topup(gate: Gate, number: Number, topup: core.Topup, status: in
             balance=balance,
             preview_id=topup.topup_id if draft else None,
             preview_until=topup.created_at + timedelta(milliseconds=topups.PREVIEW_MS) if draft else None,
+            estimate=estimate,
         ),
         status,
     )
 
 
-async def _preview(gate: Gate, number: Number, amount_micros: int, method: str) -> Answer:
+async def _preview(gate: Gate, number: Number, body: TopupPost) -> Answer:
     if (sentence := await topups.hindrance(gate, number)) is not None:
         raise ProblemError(422, sentence)
+    balance = (await show_number(gate, number.number_id)).balance
+    days = body.days or DAYS
+    estimate = await needed_of(gate, number, balance, days=days, planned=body.planned, amount_micros=body.amount)
+    amount_micros = body.amount or estimate.suggested
+    if amount_micros is None:
+        raise ProblemError(422, _nothing_suggested(estimate))
     topup_id = uuid.uuid4()
     refused = await topups.write_down(
         gate,
         number,
         topup_id,
         amount_micros=amount_micros,
-        method=method,
+        method=body.method,
         key=f"preview-{topup_id}",
         why=topups.ONE_TIME,
         state=State.DRAFT,
     )
     if refused is not None:
         raise ProblemError(422, refused.sentence)
-    return await answer_topup(gate, number, await topups.read(gate, topup_id))
+    return await answer_topup(gate, number, await topups.read(gate, topup_id), estimate=estimate)
+
+
+def _nothing_suggested(estimate: Needed) -> str:
+    """Say why a preview without an amount has none."""
+    if estimate.plan is not None:
+        return "amount: is missing, and what is available covers the plan already; name an amount if you want more."
+    if estimate.consumption is not None:
+        return (
+            f"amount: is missing, and what is available lasts for {estimate.days} days already; name an amount, "
+            "more days, or what is planned."
+        )
+    return (
+        f"amount: is missing, and an estimate needs {MIN_DAYS} days with charges; name an amount, or what is planned, "
+        'like "planned": "DE:marketing:1000".'
+    )
 
 
 async def _confirm(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Answer:
