@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from factory import FAST
+from factory import FAST, fastest_folder
 from farebox import inbound as inbound_module
 from farebox import metrics
 from farebox.allowance import Allowance
@@ -43,7 +43,7 @@ ALLOWED = {"on_outage": "allow_up_to", "outage_allowance": "0.0068", "ledger_tim
 @pytest.fixture(scope="module")
 async def own_stores() -> AsyncIterator[EmbeddedStores]:
     """Stores that may be stopped."""
-    with tempfile.TemporaryDirectory(prefix="farebox-outage-") as folder:
+    with tempfile.TemporaryDirectory(prefix="farebox-outage-", dir=fastest_folder()) as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240
         async with EmbeddedStores(Path(folder), postgres_settings=FAST) as stores:
             await migrate(stores.database_url)

@@ -159,7 +159,6 @@ class _Answer:
         self._headers_bytes = 0
         self._body = bytearray()
         self._in_body = False
-        self._complete = False
 
     def feed(self, data: bytes) -> None:
         try:
@@ -175,13 +174,13 @@ class _Answer:
     def end(self, error: Exception | None) -> None:
         """The connection is gone: an answer without a length ends with it, any other is torn."""
         framed = any(name.lower() in ("content-length", "transfer-encoding") for name, _ in self._headers)
-        if error is None and self._in_body and not framed:
+        if error is None and self._in_body and not framed and not self.whole.done():
             self._finish()
         else:
             self.fail("ConnectionResetError" if error else "the connection was closed")
 
     def on_message_begin(self) -> None:
-        if self._complete:  # after the answer comes another that nobody asked for
+        if self.whole.done():  # after the answer comes another that nobody asked for
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -202,13 +201,9 @@ class _Answer:
     def on_message_complete(self) -> None:
         if not self._in_body:  # "100 Continue", "103 Early Hints": the answer is still to come
             self._headers.clear()
-            return
-        self.reusable = self._parser.should_keep_alive()
-        self._finish()
+        elif not self.whole.done():
+            self.reusable = self._parser.should_keep_alive()
+            self._finish()
 
     def _finish(self) -> None:
-        if self._complete:
-            return
-        self._complete = True
-        if not self.whole.done():
-            self.whole.set_result(Reply(self._parser.get_status_code(), bytes(self._body), tuple(self._headers)))
+        self.whole.set_result(Reply(self._parser.get_status_code(), bytes(self._body), tuple(self._headers)))

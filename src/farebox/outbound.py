@@ -4,18 +4,16 @@
 fate is unknown is never sent again by us. What an `Idempotency-Key` changes stands in `keyed.py`.
 """
 
-import asyncio
 import logging
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from farebox import metrics, outage
 from farebox.access import Call
+from farebox.answered import give_back, note_accepted
 from farebox.answers import ids_of
-from farebox.batch import OverloadedError
 from farebox.connections import FateUnknownError, NotSentError
 from farebox.core.fare import Priced, price
 from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, with_correlation
@@ -156,14 +154,14 @@ async def _forward(
         reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
-            await _note_accepted(gate, reserved, reply, wait=not tagged or claim is not None)
+            await note_accepted(gate, reserved, reply, wait=not tagged or claim is not None)
         else:
             outcome = "rejected"
-            await _give_back(gate, reserved)
+            await give_back(gate, reserved)
     except NotSentError as error:
         outcome = "rejected"
         log.warning("hold %s: the upstream could not be reached: %s", hold_id, error)
-        await _give_back(gate, reserved)
+        await give_back(gate, reserved)
         sentence = "WhatsApp could not be reached. The message was not sent and nothing was charged; try again."
         reply = error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
     except FateUnknownError as error:
@@ -199,40 +197,6 @@ def _takes_tag(call: Call, message: Message) -> bool:
     360dialog hands the field on to the Cloud API; the on-premise API does not know it.
     """
     return call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation
-
-
-async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply, *, wait: bool) -> None:
-    """Record the wamid, and `wait` until it is recorded.
-
-    If that fails the message is out all the same, and WhatsApp's answer stands: to one of ours the client would send
-    again. A status webhook that brings the hold id brings the wamid too; only without one the client waits.
-    """
-    wamid, wa_id = ids_of(reply.body)
-    try:
-        noted = gate.funds.accept(reserved, wamid, wa_id)
-    except OverloadedError:
-        log.warning("hold %s: accepted by the upstream, not yet noted: overloaded", reserved.hold_id)
-        return
-    noted.add_done_callback(partial(_noted, reserved.hold_id))
-    if wait:
-        await asyncio.wait([noted])
-
-
-def _noted(hold_id: UUID, noted: "asyncio.Future[Any]") -> None:
-    error = asyncio.CancelledError() if noted.cancelled() else noted.exception()
-    if isinstance(error, UNAVAILABLE):
-        log.warning("hold %s: accepted by the upstream, not yet noted: %s", hold_id, error)
-    elif error is not None:
-        log.error("hold %s: accepted by the upstream, not noted", hold_id, exc_info=error)
-
-
-async def _give_back(gate: Gate, reserved: Reserved) -> None:
-    try:
-        await gate.funds.reject(reserved)
-    except UNAVAILABLE as error:
-        log.warning("hold %s: not given back yet: %s", reserved.hold_id, error)
-    except Exception:
-        log.exception("hold %s: not given back", reserved.hold_id)
 
 
 async def _without_stores(
