@@ -1,0 +1,74 @@
+"""make bench: what enforcement costs, in ratios to a proxy that enforces nothing, measured in the same run.
+
+make bench ONLY=sends        one benchmark, or several: ONLY=sends,latency
+make bench ACCEPT=1          takes the figures over into the record even where CPU per message grew
+
+Starts everything itself. Writes tests/benchmarks/results/bench.md, and a record that the next run is compared with.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import sends
+from benchmarks.designs import cpu
+from benchmarks.report import PAGE, Section, page, record, recorded, regressions, say, today
+
+BENCHMARKS: dict[str, Callable[[], Awaitable[Section]]] = {
+    "sends": sends.measure,
+}
+
+
+def machine() -> str:
+    """Return what it is measured on, and what else it was doing."""
+    stores = "PostgreSQL 18 (fsync and synchronous_commit on), Valkey 9 (append-only file, fsync every second)"
+    return f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {stores}"
+
+
+async def run(names: list[str]) -> dict[str, Section]:
+    """Run benchmarks, one after the other."""
+    found = {}
+    for name in names:
+        say(f"{name}:")
+        started, load = time.perf_counter(), os.getloadavg()[0]
+        section = await BENCHMARKS[name]()
+        say(f"  took {time.perf_counter() - started:.0f} s; load of the machine before: {load:.1f}")
+        busy = f", load before {load:.1f}"
+        found[name] = replace(section, machine=machine() + busy, at=today())
+    return found
+
+
+def main() -> int:
+    """Measure, print, compare, write."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--only", default=",".join(BENCHMARKS))
+    parser.add_argument("--accept", action="store_true")
+    options = parser.parse_args()
+    names = [name for name in BENCHMARKS if name in options.only.split(",")]
+    if not names:
+        parser.error(f"--only takes of {', '.join(BENCHMARKS)}")
+    found, before = asyncio.run(run(names)), recorded()
+    say("\n" + "\n".join(page(found)))
+    worse = [line for name in found if name in before for line in regressions(before[name].cpu, found[name].cpu)]
+    failed = [section.title for section in found.values() if section.failed]
+    for line in worse:
+        say(f"REGRESSION: {line}")
+    for title in failed:
+        say(f"FAILED: {title}: some answers were not what they should be")
+    if failed or (worse and not options.accept):
+        say("\nThe record is left as it was." + (" ACCEPT=1 takes these figures over." if not failed else ""))
+        return 1
+    merged = {**before, **found}
+    record({name: merged[name] for name in BENCHMARKS if name in merged})
+    say(f"\nwritten to {Path(os.path.relpath(PAGE))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

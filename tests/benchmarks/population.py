@@ -1,0 +1,51 @@
+"""Numbers as a ledger has them after a while: each with money and a key.
+
+They are written in SQL, in pages, so that a hundred thousand take seconds. A number's id is its place, from 1 on.
+"""
+
+import asyncpg
+
+ACCOUNT = "bench"
+WABA = "bench"
+KEY = "fbx_bench-"  # a number's key begins so, and ends with the number
+UPSTREAM_TOKEN = "bench-upstream"
+FUNDS_MICROS = 1_000_000 * 1_000_000  # a million USD: no benchmark ends it
+PAGE = 5_000  # numbers that are written in one transaction
+
+_PLACES = "generate_series($1::bigint, $2::bigint) n"
+FILL = (
+    "INSERT INTO number (number_id, account_id, waba_id, currency, timezone, upstream_token, created_at) "
+    f"SELECT n::text, '{ACCOUNT}', '{WABA}', 'USD', 'UTC', '{UPSTREAM_TOKEN}', now() FROM {_PLACES}",
+    f"INSERT INTO balance SELECT n::text FROM {_PLACES}",
+    "INSERT INTO api_key (key_id, name, digest, numbers, created_at) SELECT gen_random_uuid(), 'bench', "
+    f"sha256(convert_to('{KEY}' || n, 'UTF8')), ARRAY[n::text], now() FROM {_PLACES}",
+    "WITH paid AS (INSERT INTO topup "
+    "(topup_id, number_id, reference, method, amount_micros, state, created_at, credited_at) "
+    f"SELECT gen_random_uuid(), n::text, 'first', 'manual', {FUNDS_MICROS}, 'succeeded', now(), now() "
+    f"FROM {_PLACES} RETURNING *), "
+    "moved AS (UPDATE balance SET balance_micros = balance_micros + amount_micros FROM paid "
+    "WHERE balance.number_id = paid.number_id) "
+    "INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, topup_id, at) "
+    "SELECT number_id, 'topup', 'outside', 'number', amount_micros, topup_id, credited_at FROM paid",
+)
+
+
+def key_of(number: int) -> str:
+    """Return the key of a number."""
+    return f"{KEY}{number}"
+
+
+async def populate(database_url: str, numbers: int) -> None:
+    """Write numbers 1 to so many into a ledger that has none."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            f"INSERT INTO account (account_id, name, currency, created_at) VALUES ('{ACCOUNT}', 'B', 'USD', now())"
+        )
+        for first in range(1, numbers + 1, PAGE):
+            async with connection.transaction():
+                for statement in FILL:
+                    await connection.execute(statement, first, min(first + PAGE - 1, numbers))
+        await connection.execute("ANALYZE")  # as autovacuum has in a ledger that is not a second old
+    finally:
+        await connection.close()
