@@ -15,6 +15,7 @@ from farebox.moves import Moved
 from farebox.payments import CardError, EventError
 from farebox.payments.stripe_cards import micros_of, minor_units, step_micros
 from stripe_front import ASKS, DECLINED, Front, signed, stripe_in_front
+from stripe_shop import TEN, balance, begun, number, save, status_of, stripe_gate
 
 
 @pytest.fixture(scope="module")
