@@ -9,10 +9,10 @@ WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
                          $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::bigint[], $23::bigint[],
-                         $24::bigint[], $25::uuid[], $26::uuid[])
+                         $24::bigint[], $25::uuid[], $26::uuid[], $27::uuid[])
         AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
               recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn,
-              rate_micros, markup_micros, tax_micros, sent_with, claim_id)
+              rate_micros, markup_micros, tax_micros, sent_with, claim_id, key_id)
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), claimed AS (
@@ -24,11 +24,11 @@ WITH asked AS (
 )
 INSERT INTO hold (hold_id, number_id, epoch, state, class, fare_micros, regime, category, market, why, rate_source,
                   state_evidence, pool, recipient, template, note, client_reference, created_at, expires_at,
-                  opens, rides, overdrawn, rate_micros, markup_micros, tax_micros, sent_with)
+                  opens, rides, overdrawn, rate_micros, markup_micros, tax_micros, sent_with, key_id)
 SELECT hold_id, number_id, epoch, 'reserved', class, fare_micros, regime, category, market, why, rate_source,
        state_evidence, pool, recipient, template, note, client_reference,
        to_timestamp(created_ms / 1000.0), to_timestamp(expires_ms / 1000.0), opens, rides, overdrawn,
-       rate_micros, markup_micros, tax_micros, sent_with
+       rate_micros, markup_micros, tax_micros, sent_with, key_id
 FROM asked JOIN current USING (number_id, epoch)
 WHERE claim_id IS NULL OR claim_id IN (SELECT claim_id FROM claimed)
 ON CONFLICT DO NOTHING  -- of a send that left in an outage, whose webhook was faster: no other hold of the batch may fail
@@ -54,7 +54,7 @@ SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, p
        state_evidence LIKE 'fep%' AS in_free_entry_point,
        state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid, regime,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
-       recipient, opens, sent_with
+       recipient, opens, sent_with, key_id
 FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wamid = ANY ($2::text[]);
 
 -- end_holds --
@@ -92,7 +92,8 @@ WITH asked AS (
     RETURNING hold.hold_id, hold.number_id, hold.billed_micros, current.epoch, hold.late,
               mine.state = ANY ($14::text[]) AND mine.epoch <> current.epoch AS older,
               mine.fare_micros AS aside_micros, mine.pool AS aside_pool,
-              hold.usage_day, hold.category, hold.market, hold.class
+              hold.usage_day, hold.category, hold.market, hold.class, hold.key_id,
+              hold.conversation_until IS NOT NULL AS opened
 ), booked AS (
     INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
     SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($9::bigint / 1000.0)
@@ -106,14 +107,22 @@ WITH asked AS (
     UPDATE balance SET balance_micros = balance_micros - locked.total_micros
     FROM locked WHERE balance.number_id = locked.number_id
 ), counted AS (  -- in one order too; a late charge counts on the day that it is charged
-    INSERT INTO usage AS known (number_id, day, category, market, class, messages, billed_micros)
-    SELECT number_id, usage_day, category, market, class, count(*), sum(billed_micros) FROM ended
+    INSERT INTO usage AS known (number_id, day, category, market, class, messages, billed_micros, conversations)
+    SELECT number_id, usage_day, category, market, class, count(*), sum(billed_micros), count(*) FILTER (WHERE opened)
+    FROM ended
     WHERE usage_day IS NOT NULL GROUP BY number_id, usage_day, category, market, class
     ORDER BY number_id, usage_day, category, market, class
     ON CONFLICT (number_id, day, category, market, class) DO UPDATE
-    SET messages = known.messages + excluded.messages, billed_micros = known.billed_micros + excluded.billed_micros
+    SET messages = known.messages + excluded.messages, billed_micros = known.billed_micros + excluded.billed_micros,
+        conversations = known.conversations + excluded.conversations
+), counted_of_keys AS (
+    INSERT INTO key_spend AS known (key_id, number_id, day, billed_micros)
+    SELECT key_id, number_id, usage_day, sum(billed_micros) FROM ended
+    WHERE key_id IS NOT NULL AND usage_day IS NOT NULL AND billed_micros > 0 GROUP BY key_id, number_id, usage_day
+    ORDER BY number_id, usage_day, key_id
+    ON CONFLICT (number_id, day, key_id) DO UPDATE SET billed_micros = known.billed_micros + excluded.billed_micros
 )
-SELECT hold_id, number_id, billed_micros, epoch, late, older, aside_micros, aside_pool, category,
+SELECT hold_id, number_id, billed_micros, epoch, late, older, aside_micros, aside_pool, category, key_id,
        CASE WHEN billed_micros > 0 THEN usage_day::text END AS charged_day
 FROM ended;
 
@@ -123,7 +132,7 @@ SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, p
        state_evidence LIKE 'fep%' AS in_free_entry_point,
        state_evidence LIKE 'fep_offer%' AS opened_free_entry_point, rate_source LIKE 'bid %' AS bid, regime,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
-       recipient, opens, sent_with
+       recipient, opens, sent_with, key_id
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --
@@ -566,21 +575,25 @@ UPDATE number SET epoch = nextval('wallet_epoch') WHERE number_id = ANY ($1::tex
 
 -- wallet_truths --
 -- What wallets must hold: number by number, with the pool of its month and its day. One statement, so one snapshot: balance
--- and open holds belong together. `open`: some user has a window or a conversation open. `..._by`: by category, JSON.
+-- and open holds belong together. `open`: some user has a window or a conversation open. `..._by`: JSON, by category and by
+-- "key:<id>" of keys with limits (farebox/core/limits.py).
 WITH asked AS (
     SELECT * FROM unnest($1::text[], $2::text[], $4::date[]) AS t (number_id, pool, day)
 ), held AS (
-    SELECT number_id, sum(fare_micros) AS held_micros,
-           jsonb_object_agg(category, fare_micros) FILTER (WHERE fare_micros > 0) AS held_by
-    FROM (SELECT number_id, category, sum(fare_micros) AS fare_micros FROM hold
-          WHERE number_id = ANY ($1::text[]) AND state IN ('reserved', 'accepted') GROUP BY number_id, category) AS categories
+    SELECT number_id, sum(fare_micros) FILTER (WHERE category IS NOT NULL) AS held_micros,
+           jsonb_object_agg(coalesce(category, 'key:' || key_id), fare_micros)
+               FILTER (WHERE fare_micros > 0 AND coalesce(category, key_id::text) IS NOT NULL) AS held_by
+    FROM (SELECT number_id, category, key_id, sum(fare_micros) AS fare_micros FROM hold
+          WHERE number_id = ANY ($1::text[]) AND state IN ('reserved', 'accepted')
+          GROUP BY GROUPING SETS ((number_id, category), (number_id, key_id))) AS counted
     GROUP BY number_id
 ), charged AS (
     SELECT number_id, jsonb_object_agg(category, day_micros) FILTER (WHERE day_micros > 0) AS day_by,
            jsonb_object_agg(category, month_micros) FILTER (WHERE month_micros > 0) AS month_by
     FROM (SELECT number_id, category, sum(billed_micros) FILTER (WHERE usage.day = asked.day) AS day_micros,
                  sum(billed_micros) AS month_micros
-          FROM asked JOIN usage USING (number_id)
+          FROM asked JOIN (SELECT number_id, day, category, billed_micros FROM usage UNION ALL
+                           SELECT number_id, day, 'key:' || key_id, billed_micros FROM key_spend) AS usage USING (number_id)
           WHERE usage.day >= date_trunc('month', asked.day) AND usage.day < date_trunc('month', asked.day) + interval '1 month'
           GROUP BY number_id, category) AS categories
     GROUP BY number_id
@@ -997,7 +1010,7 @@ WHERE volume_tier.reached_at > excluded.reached_at
 RETURNING lower;
 
 -- active_keys --
-SELECT key_id, name, digest, numbers, categories, per_minute, previous_digest,
+SELECT key_id, name, digest, numbers, categories, per_minute, day_limit_micros, month_limit_micros, previous_digest,
        (extract(epoch FROM previous_until) * 1000)::bigint AS previous_until_ms
 FROM api_key WHERE revoked_at IS NULL;
 
@@ -1247,23 +1260,43 @@ SELECT number_id FROM number LIMIT 1;
 
 -- keys_after --
 -- A page of keys in the order they were made; $1 is the last key of the page before, or null.
-SELECT k.key_id, name, numbers, categories, per_minute, created_at, revoked_at, previous_until, last_used_at
+SELECT k.key_id, name, numbers, categories, per_minute, day_limit_micros, month_limit_micros, created_at, revoked_at,
+       previous_until, last_used_at
 FROM api_key k LEFT JOIN api_key_use USING (key_id)
 WHERE $1::uuid IS NULL OR (created_at, k.key_id) > (SELECT created_at, key_id FROM api_key WHERE key_id = $1)
 ORDER BY created_at, k.key_id LIMIT $2;
 
 -- add_key --
-INSERT INTO api_key (key_id, name, digest, numbers, created_at, categories, per_minute)
-VALUES ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0), $6, $7)
-RETURNING key_id, name, numbers, categories, per_minute, created_at, revoked_at, previous_until,
+INSERT INTO api_key (key_id, name, digest, numbers, created_at, categories, per_minute, day_limit_micros,
+                     month_limit_micros)
+VALUES ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0), $6, $7, $8, $9)
+RETURNING key_id, name, numbers, categories, per_minute, day_limit_micros, month_limit_micros, created_at, revoked_at,
+          previous_until,
           NULL::timestamptz AS last_used_at;
 
 -- rotate_key --
 -- A key gets a new digest; the one before works until $3. Of a revoked key nothing is changed or returned.
 UPDATE api_key SET previous_digest = digest, previous_until = to_timestamp($3::bigint / 1000.0), digest = $2
 WHERE key_id = $1 AND revoked_at IS NULL
-RETURNING key_id, name, numbers, categories, per_minute, created_at, revoked_at, previous_until,
+RETURNING key_id, name, numbers, categories, per_minute, day_limit_micros, month_limit_micros, created_at, revoked_at,
+          previous_until,
           (SELECT last_used_at FROM api_key_use u WHERE u.key_id = api_key.key_id) AS last_used_at;
+
+-- limit_key --
+-- What a key may spend from now on; null: as much as it likes. Of a revoked key nothing is changed or returned.
+UPDATE api_key SET day_limit_micros = $2, month_limit_micros = $3 WHERE key_id = $1 AND revoked_at IS NULL RETURNING key_id;
+
+-- key_spent --
+-- What counts against a key's limits: set aside, charged that day and that month, for numbers $2 on their days $3.
+SELECT asked.number_id,
+       (SELECT coalesce(sum(fare_micros), 0)::bigint FROM hold h
+        WHERE h.number_id = asked.number_id AND h.state IN ('reserved', 'accepted') AND h.key_id = $1) AS held_micros,
+       coalesce(sum(billed_micros) FILTER (WHERE s.day = asked.day), 0)::bigint AS day_micros,
+       coalesce(sum(billed_micros), 0)::bigint AS month_micros
+FROM unnest($2::text[], $3::date[]) AS asked (number_id, day) LEFT JOIN key_spend s
+     ON s.number_id = asked.number_id AND s.key_id = $1 AND s.day >= date_trunc('month', asked.day)
+        AND s.day < date_trunc('month', asked.day) + interval '1 month'
+GROUP BY asked.number_id, asked.day ORDER BY asked.number_id;
 
 -- revoke_key --
 -- The first revocation counts; a repeated one changes nothing, and announces nothing that matters.
@@ -1332,16 +1365,22 @@ FROM number WHERE account_id = $1 ORDER BY number_id LIMIT $2;
 
 -- usage_by --
 -- The roll-up of some numbers by month or day ($4), split by currency and class; nulls: all classes, categories, markets.
--- Days are added up first: of a year they are a few thousand, its rows a hundred times as many.
+-- Where neither category nor market is asked for, the totals of days say it in a fraction of the rows.
 WITH days AS (
-    SELECT number_id, day, class, sum(messages) AS messages, sum(billed_micros) AS billed_micros
+    SELECT number_id, day, class, messages, conversations, billed_micros
+    FROM usage_total
+    WHERE $6::text IS NULL AND $7::text IS NULL
+      AND number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
+    UNION ALL
+    SELECT number_id, day, class, sum(messages), sum(conversations), sum(billed_micros)
     FROM usage
-    WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
+    WHERE ($6::text IS NOT NULL OR $7::text IS NOT NULL)
+      AND number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
       AND ($6::text IS NULL OR category = $6) AND ($7::text IS NULL OR market = $7)
     GROUP BY number_id, day, class
 )
-SELECT n.currency, date_trunc($4::text, day::timestamp)::date AS starts, class,
-       sum(messages)::bigint AS messages, sum(billed_micros)::bigint AS billed_micros
+SELECT n.currency, date_trunc($4::text, day::timestamp)::date AS starts, class, sum(messages)::bigint AS messages,
+       sum(conversations)::bigint AS conversations, sum(billed_micros)::bigint AS billed_micros
 FROM days JOIN number n USING (number_id)
 GROUP BY n.currency, starts, class ORDER BY n.currency, starts, class;
 
@@ -1384,7 +1423,7 @@ SELECT (coalesce((SELECT sum(CASE WHEN into_book = 'number' THEN amount_micros E
         + coalesce((SELECT sum(CASE WHEN into_book = 'number' THEN amount_micros ELSE -amount_micros END) FROM entry_total
                     WHERE number_id = $1 AND month < ($2 AT TIME ZONE 'UTC')::date AND kind <> 'settle'
                       AND 'number' IN (from_book, into_book)), 0))::bigint AS moved_micros,
-       coalesce((SELECT sum(billed_micros) FROM usage WHERE number_id = $1 AND day < $3), 0)::bigint AS charged_micros;
+       coalesce((SELECT sum(billed_micros) FROM usage_total WHERE number_id = $1 AND day < $3), 0)::bigint AS charged_micros;
 
 -- moved --
 -- What was no charge in a span of time, one by one, oldest first.
@@ -1415,7 +1454,7 @@ ORDER BY at, entry_id;
 -- spent_by_day --
 -- What some numbers were charged, day by day in their own time zones; days without a charge are not there.
 SELECT day, sum(billed_micros)::bigint AS billed_micros, sum(messages)::bigint AS messages
-FROM usage WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 GROUP BY day ORDER BY day;
+FROM usage_total WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 GROUP BY day ORDER BY day;
 
 -- act_as --
 -- Names who acts, why and for which request, to the audit log's triggers, until the transaction ends.

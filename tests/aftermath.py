@@ -53,7 +53,7 @@ async def forget_wallets(world: World) -> None:
 
 async def turns(doomed: Doomed) -> None:
     """Give the loop turns, in which the simulator reads what has left."""
-    while doomed.unsent_bytes():
+    while doomed.unsent_bytes():  # noqa: ASYNC110  nothing tells of it
         await asyncio.sleep(0)
     for _ in range(100):
         await asyncio.sleep(0)

@@ -70,7 +70,7 @@ class Doomed:
         return await asyncio.to_thread(self._go_on)
 
     def unsent_bytes(self) -> int:
-        """How much of what it wrote to the network has not reached the other side's kernel: on a busy machine that takes a while."""
+        """How much of what it wrote has not reached the other side's kernel: on a busy machine that takes a while."""
         total = 0
         for key in list(self._loop._selector.get_map().values()):  # type: ignore[attr-defined]
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(key.fd)) as left:

@@ -6,6 +6,7 @@ from typing import Any
 from farebox.directory import Key
 from farebox.gate import open_gate
 from farebox.paces import Paces
+from farebox.simulator import Behaviour
 from harness import NUMBER, World, template, text
 
 
@@ -31,6 +32,48 @@ async def test_a_key_has_its_pace(world: World) -> None:
     assert (refused.status, refused.json["error"]["code"]) == (429, 130429)
     assert int(refused.headers["Retry-After"]) > 30
     assert (await world.send(template())).status == 200, "another key is not held up"
+
+
+async def test_a_key_spends_no_more_than_its_limits(world: World) -> None:
+    """Of concurrent sends too, through a lost wallet, and beside the limits of the number and other keys."""
+    await world.fund("10.00")
+    made = await scoped(world, limits={"day": "0.10", "month": None})
+    path, key = f"/v1/keys/{made['key_id']}/limits", made["key"]
+    answers = await asyncio.gather(*(world.send(template("summer_sale"), key=key) for _ in range(9)))
+    assert sorted(answer.status for answer in answers) == [200] * 4 + [402] * 5
+    refused = next(answer for answer in answers if answer.status == 402)
+    assert refused.headers["X-Farebox-Limit"] == "day key"
+    assert "daily spend limit of this farebox key for this number: 0.10 of 0.10 USD" in refused.json["error"]["message"]
+    assert [(await world.send(text(), key=key)).status, (await world.send(template("summer_sale"))).status] == [
+        200,
+        200,
+    ]
+    await world.books_kept()
+    await world.gate.wallet._redis.flushall()
+    assert (await world.send(template("summer_sale"), key=key)).status == 402, "a rebuilt wallet knows what was charged"
+    shown = await world.admin("PUT", path, {"day": "0.15", "month": "0.125"})
+    rows = [(row["phone_number_id"], row["period"], row["limit"], row["spent"], row["left"]) for row in shown["limits"]]
+    assert rows == [(NUMBER, "day", "0.15", "0.10", "0.05"), (NUMBER, "month", "0.125", "0.10", "0.025")]
+    assert [(await world.send(template("summer_sale"), key=key)).status for _ in range(2)] == [200, 402]
+    await world.books_kept()
+    assert (await world.admin("GET", path))["limits"][0]["spent"] == "0.125"
+    (change, *_) = (await world.admin("GET", "/v1/audit?kind=key"))["audit"]
+    assert change["after"] == {"day_limit_micros": 150_000, "month_limit_micros": 125_000}
+    await world.admin("PUT", path, {"day": "-1.00"}, expect=422)
+    assert await world.differences() == []
+
+
+async def test_what_a_key_gets_back_it_may_spend_again(world: World) -> None:
+    await world.fund("10.00")
+    key = (await scoped(world, limits={"month": "0.025"}))["key"]
+    for misfortune in (Behaviour(http_status=400, times=1), Behaviour(statuses=("failed",), times=1)):
+        world.whatsapp.behave(misfortune)
+        await world.send(template("summer_sale"), key=key)
+        await world.books_kept()
+    world.whatsapp.behave(Behaviour(statuses=(), times=1))
+    assert [(await world.send(template("summer_sale"), key=key)).status for _ in range(2)] == [200, 402]
+    await world.gate.wallet._redis.flushall()
+    assert (await world.send(template("summer_sale"), key=key)).status == 402, "what is set aside is read again too"
 
 
 def test_the_pace_is_steady_and_lets_a_burst_pass() -> None:

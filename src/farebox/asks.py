@@ -47,6 +47,7 @@ class Ask:
     now_ms: int
     limits: tuple[Limit, ...] = ()
     today: date | None = None  # in the number's time zone; only limits need it
+    key: str = ""  # what counts the spend of the key that sends (core/limits.py); "": it has no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Closing:
     pool: str | None
     category: str
     day: str | None  # the number's day that its charge counts for; None: nothing was charged
+    key_id: UUID | None  # the key with a limit that sent it
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Conversations:
                 epoch,
                 aside=rider.aside,
                 category=rider.category,
+                key_id=rider.key_id,
                 pool=opener.pool,
             )
 

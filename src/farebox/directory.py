@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import asyncpg
 
 from farebox.core.account import NO_VOLUME, NOT_ABROAD, Abroad, Volume
-from farebox.core.limits import Limit, Period
+from farebox.core.limits import Limit, Period, key_counter
 from farebox.core.markup import Markup
 from farebox.core.recipient import Recipients
 from farebox.core.reply import Dialect
@@ -75,6 +75,7 @@ class Key:
     numbers: tuple[str, ...]
     categories: tuple[str, ...] | None = None  # of messages that it may send; None: all
     per_minute: int | None = None
+    limits: tuple[Limit, ...] = ()  # on what it may spend, on each of its numbers
     until_ms: int | None = None  # a key that was rotated works until then
 
 
@@ -123,6 +124,10 @@ class Directory:
             return None
         self.used[key.key_id] = now_ms
         return key
+
+    def key_of_id(self, key_id: UUID) -> Key | None:
+        """Return a key that is not revoked by its id."""
+        return next((key for key in self._keys.values() if key.key_id == key_id and key.until_ms is None), None)
 
     def of_webhook_secret(self, secret: str) -> list[Number]:
         """Return the numbers whose webhooks present this secret.
@@ -188,7 +193,12 @@ class Directory:
             keys: dict[bytes, Key] = {}
             for row in await ledger.fetch("active_keys"):
                 categories = None if row["categories"] is None else tuple(row["categories"])
-                key = Key(row["key_id"], row["name"], tuple(row["numbers"]), categories, row["per_minute"])
+                limits = tuple(
+                    Limit(period, key_counter(row["key_id"]), row[f"{period}_limit_micros"])
+                    for period in Period
+                    if row[f"{period}_limit_micros"] is not None
+                )
+                key = Key(row["key_id"], row["name"], tuple(row["numbers"]), categories, row["per_minute"], limits)
                 keys[row["digest"]] = key
                 if row["previous_digest"] is not None:
                     keys[row["previous_digest"]] = replace(key, until_ms=row["previous_until_ms"])

@@ -25,10 +25,10 @@ from farebox.clock import Clock
 from farebox.core import topup
 from farebox.core.fare import Priced
 from farebox.core.hold import Event, new_hold_id
-from farebox.core.limits import Reached
+from farebox.core.limits import Reached, key_counter
 from farebox.core.message import Message
 from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
-from farebox.directory import Number
+from farebox.directory import Key, Number
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.moves import Moves
 from farebox.rebuild import Rebuild
@@ -99,30 +99,20 @@ class Funds:
         *,
         sent: Sent | None = None,
         claim: UUID | None = None,
+        key: Key | None = None,
     ) -> Reserved | Refused:
         """Take the fare of a message, as a whole or not at all, and record it. What has been `sent` is not refused.
 
-        With the claim of an Idempotency-Key it is recorded only while the claim stands. Raises WalletUnavailableError,
-        LedgerUnavailableError, OverloadedError, or ClaimLostError where it does not: nothing may be sent then.
+        The limits of the key that sends count beside the number's. With the claim of an Idempotency-Key it is recorded
+        only while the claim stands. Raises WalletUnavailableError, LedgerUnavailableError, OverloadedError, or
+        ClaimLostError where it does not: nothing may be sent then.
         """
+        limited = key if key is not None and key.limits else None
         for _ in range(MAX_TRIES):
             now_ms = sent.at_ms if sent else self._clock.now_ms()
             ids = [sent.hold_id] if sent else [new_hold_id(now_ms) for _ in fares]
-            decision = await self._wallet.take(
-                Ask(
-                    number_id=number.number_id,
-                    parts=tuple(
-                        Part(str(hold_id), fare.windows_of, fare.priced.offer.category, fare.priced.offer.wire)
-                        for hold_id, fare in zip(ids, fares, strict=True)
-                    ),
-                    block_at_micros=number.block_at_micros,
-                    cover=number.funds_rule == "cover",
-                    mode=Mode.SHADOW if sent or number.mode == "shadow" else Mode.ENFORCE,
-                    now_ms=now_ms,
-                    limits=number.limits,
-                    today=local_day(now_ms, number.zone) if number.limits else None,
-                )
-            )
+            ask = _ask(number, dict(zip(ids, fares, strict=True)), now_ms, key=limited, has_left=sent is not None)
+            decision = await self._wallet.take(ask)
             if isinstance(decision, Gap):
                 await self._rebuild.close(decision, number, [fare.windows_of for fare in fares])
                 continue
@@ -138,6 +128,7 @@ class Funds:
                     hold_id=hold_id,
                     first=ids[0],
                     claim_id=claim,
+                    key_id=limited.key_id if limited else None,
                     now_ms=now_ms,
                 )
                 for hold_id, fare, taken in zip(ids, fares, decision.parts, strict=True)
@@ -202,6 +193,7 @@ class Funds:
         hold_id: UUID,
         first: UUID,
         claim_id: UUID | None,
+        key_id: UUID | None,
         now_ms: int,
     ) -> NewHold:
         offer = fare.priced.offer
@@ -233,6 +225,7 @@ class Funds:
             tax_micros=term.split.tax_micros,
             sent_with=None if hold_id == first else first,
             claim_id=claim_id,
+            key_id=key_id,
         )
 
     async def _record(self, holds: list[NewHold], opening: list[NewHold]) -> bool:
@@ -257,6 +250,7 @@ class Funds:
                     pool=None,
                     category=hold.category,
                     day=None,
+                    key_id=hold.key_id,
                 )
                 await self._wallet.close(hold.number_id, [closing], hold.epoch)
             else:
@@ -288,3 +282,22 @@ class Funds:
             await self._give_back(hold_ids)
         except (WalletUnavailableError, LedgerUnavailableError) as error:
             log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
+
+
+def _ask(number: Number, fares: dict[UUID, Fare], now_ms: int, *, key: Key | None, has_left: bool) -> Ask:
+    """Return what the wallet is asked about a send, by the number's rules and the limits of its key."""
+    limits = number.limits + key.limits if key else number.limits
+    return Ask(
+        number_id=number.number_id,
+        parts=tuple(
+            Part(str(hold_id), fare.windows_of, fare.priced.offer.category, fare.priced.offer.wire)
+            for hold_id, fare in fares.items()
+        ),
+        block_at_micros=number.block_at_micros,
+        cover=number.funds_rule == "cover",
+        mode=Mode.SHADOW if has_left or number.mode == "shadow" else Mode.ENFORCE,
+        now_ms=now_ms,
+        limits=limits,
+        today=local_day(now_ms, number.zone) if limits else None,
+        key=key_counter(key.key_id) if key else "",
+    )

@@ -143,6 +143,7 @@ class Ledger:
                 pool=row["aside_pool"],
                 category=row["category"],
                 day=row["charged_day"],
+                key_id=row["key_id"],
             )
             for row in rows
         ]

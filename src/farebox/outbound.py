@@ -83,7 +83,9 @@ async def _send(gate: Gate, call: Call, number: Number, message: Message, claim:
     if priced.offer.unpriced:
         metrics.UNPRICED.labels(priced.offer.category).inc()
     try:
-        outcome = await gate.funds.reserve(number, message, fares, claim=claim.claim_id if claim else None)
+        outcome = await gate.funds.reserve(
+            number, message, fares, claim=claim.claim_id if claim else None, key=call.key
+        )
     except UNAVAILABLE as error:
         return await _without_stores(gate, call, message, priced, error, claim=claim)
     gate.wakes.saw(number.number_id, outcome.available_micros, watch_micros=number.watch_micros)

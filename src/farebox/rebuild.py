@@ -19,7 +19,7 @@ from typing import Any
 from farebox import metrics
 from farebox.asks import Gap
 from farebox.clock import Clock
-from farebox.core.limits import EVERYTHING
+from farebox.core.limits import EVERYTHING, OF_KEY
 from farebox.core.tariff import UnpricedError, month_of
 from farebox.directory import Directory, Number
 from farebox.ledger import Ledger, LedgerUnavailableError
@@ -225,7 +225,8 @@ def _counts(truth: Truth) -> dict[str, str]:
     counts |= {f"held:{category}": str(micros) for category, micros in truth.held_by.items()}
     for period, name, by in (("day", truth.day, truth.day_by), ("month", truth.day[:7], truth.month_by)):
         counts |= {f"{period}:{category}": f"{name} {micros}" for category, micros in by.items()}
-        counts[f"{period}:{EVERYTHING}"] = f"{name} {sum(by.values())}"
+        all_micros = sum(micros for category, micros in by.items() if not category.startswith(OF_KEY))
+        counts[f"{period}:{EVERYTHING}"] = f"{name} {all_micros}"
     return counts
 
 

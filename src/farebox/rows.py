@@ -40,6 +40,7 @@ class NewHold:
     tax_micros: int
     sent_with: UUID | None  # of a group: the hold that speaks for the send
     claim_id: UUID | None  # of a send with an Idempotency-Key: recorded only while the claim is the sender's own
+    key_id: UUID | None  # the farebox key that sent it, where that has a spend limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class KnownHold:
     recipient: str
     opens: str | None
     sent_with: UUID | None
+    key_id: UUID | None = None  # the farebox key with a spend limit that sent it
     bid: bool = False  # the fare is a maximum price
 
     @property
@@ -105,13 +107,15 @@ class Ended:
     pool: str | None
     category: str
     day: str | None  # the number's day that its charge counts for; None: nothing was charged
+    key_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What a wallet must hold. `open`: some user of the number has a window or a conversation open.
 
-    The last three are by category, in micro-units: what is set aside, and what was charged today and this month.
+    The last three are by category, and by key with a limit, in micro-units: what is set aside, and what was charged
+    today and this month.
     """
 
     number_id: str
@@ -160,6 +164,7 @@ def known_hold(row: asyncpg.Record) -> KnownHold:
         recipient=row["recipient"],
         opens=row["opens"],
         sent_with=row["sent_with"],
+        key_id=row["key_id"],
         bid=row["bid"],
     )
 

@@ -99,6 +99,7 @@ class Settlement:
                     pool=end.pool,
                     category=end.category,
                     day=end.day,
+                    key_id=end.key_id,
                 )
             )
         await self._wallet.close(number_id, closings, epoch)
@@ -112,7 +113,13 @@ class Settlement:
     async def _extend(self, resolution: Resolution, epoch: int | None) -> int | None:
         hold = resolution.hold
         return await self._wallet.extend(
-            hold.number_id, hold.hold_id, resolution.billed_micros, epoch, aside=hold.aside, category=hold.category
+            hold.number_id,
+            hold.hold_id,
+            resolution.billed_micros,
+            epoch,
+            aside=hold.aside,
+            category=hold.category,
+            key_id=hold.key_id,
         )
 
 

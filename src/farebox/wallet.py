@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from farebox.asks import Ask, Closing, Debit, Decision, Gap, Judgement, Mode, Position, State, Taken, TermSeen
 from farebox.batch import Batcher
-from farebox.core.limits import Limit, Reached, wire
+from farebox.core.limits import Limit, Reached, key_counter, wire
 from farebox.core.tariff import Window
 from farebox.metrics import Queue
 from farebox.redis_client import LONGEST_CALL_S
@@ -107,12 +107,10 @@ class Wallet:
         """
         arguments = [str(epoch)]
         for one in closings:
-            aside = str(one.aside_micros), one.pool or ""
-            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *aside]
-            arguments += [one.category, one.day or ""]
-        await self._scripts.call(
-            "close", [_key(number_id, "wallet"), _key(number_id, "holds")], arguments, repeat=False
-        )
+            own = str(one.aside_micros), one.pool or "", one.category, one.day or "", key_counter(one.key_id)
+            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *own]
+        keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
+        await self._scripts.call("close", keys, arguments, repeat=False)
 
     async def extend(
         self,
@@ -123,6 +121,7 @@ class Wallet:
         *,
         aside: tuple[int, str | None],
         category: str,
+        key_id: UUID | None,
         pool: str | None = None,
     ) -> int | None:
         """Raise a hold to a dearer bill; return the wallet's epoch, None where the wallet is missing.
@@ -131,8 +130,9 @@ class Wallet:
         changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
         """
         keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
-        arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or ""]
-        answer = await self._scripts.call("extend", keys, [*arguments, str(aside[0]), aside[1] or "", category])
+        own = str(aside[0]), aside[1] or "", category, key_counter(key_id)
+        arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or "", *own]
+        answer = await self._scripts.call("extend", keys, arguments)
         return int(answer) if answer else None
 
     async def credit(self, number_id: str, topup_id: UUID, amount_micros: int, epoch: int) -> int | None:
@@ -172,10 +172,10 @@ class Wallet:
         """Return a wallet's money, None where the wallet is missing or of another life of the store."""
         return _position(await self._scripts.call("position", [_key(number_id, "wallet")], []))
 
-    async def positions(self, number_ids: Sequence[str]) -> list[Position | None]:
-        """Return the money of many wallets, in one round trip."""
+    async def positions(self, number_ids: Sequence[str], *, hasty: bool = False) -> list[Position | None]:
+        """Return the money of many wallets, in one round trip to each server; hasty: as patient as a send."""
         calls: list[Call] = [("position", [_key(number_id, "wallet")], []) for number_id in number_ids]
-        return [_position(answer) for answer in _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S))]
+        return list(map(_position, _all(await self._scripts.many(calls, timeout_s=None if hasty else LONGEST_CALL_S))))
 
     async def holds(self, number_id: str, limit: int) -> dict[str, int]:
         """Return holds that a wallet lists, at most about so many: hold id -> fare in micro-units.
@@ -295,7 +295,7 @@ def _group(asks: list[Ask]) -> list[list[int]]:
     """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
     by_number: dict[tuple[object, ...], list[int]] = {}
     for place, ask in enumerate(asks):
-        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today)
+        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today, ask.key)
         by_number.setdefault((ask.number_id, *rules), []).append(place)
     return [
         places[start : start + MAX_SENDS_PER_CALL]
@@ -311,7 +311,7 @@ def _take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list
     keys = [_key(number_id, f"{scratch}wallet"), _key(number_id, f"{scratch}holds")]
     rules = [str(first.block_at_micros), "cover" if first.cover else "", first.mode]
     limits = wire(first.limits, first.today) if first.today else "[]"
-    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits]
+    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits, first.key]
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:

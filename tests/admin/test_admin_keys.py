@@ -53,7 +53,7 @@ BAD_KEYS = [
     ({"name": "", "numbers": ["1"]}, "name: must not be empty."),
     (
         {"name": "a", "numbers": ["1"], "key": "fbx_mine"},
-        "key: there is no such field; the fields are name, numbers, categories, per_minute.",
+        "key: there is no such field; the fields are name, numbers, categories, per_minute, limits.",
     ),
 ]
 

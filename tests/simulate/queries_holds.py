@@ -43,7 +43,7 @@ def accept_holds(
 def known(hold: Row) -> Row:
     names = (
         "hold_id", "number_id", "state", "class", "fare_micros", "category", "market", "wamid", "pool", "regime",
-        "created_ms", "recipient", "opens", "sent_with",
+        "created_ms", "recipient", "opens", "sent_with", "key_id",
     )  # fmt: skip
     evidence = hold["state_evidence"]
     return {name: hold[name] for name in names} | {
@@ -90,7 +90,7 @@ def end_holds(
                 "hold_id": hold_id, "number_id": number_id, "billed_micros": billed, "epoch": epoch, "late": late,
                 "older": hold["state"] in open_ and hold["epoch"] != epoch,
                 "aside_micros": hold["fare_micros"], "aside_pool": hold["pool"], "category": hold["category"],
-                "charged_day": day if billed > 0 else None,
+                "charged_day": day if billed > 0 else None, "key_id": hold["key_id"],
             }
         )  # fmt: skip
         hold |= {

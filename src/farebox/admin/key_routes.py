@@ -1,6 +1,6 @@
 """The rows of applications' keys, and of who changed what."""
 
-from farebox.admin import audit, keys
+from farebox.admin import audit, key_limits, keys
 from farebox.admin.models import Nothing
 from farebox.admin.routing import Route, get, write
 
@@ -22,6 +22,23 @@ KEY_ROUTES: tuple[Route, ...] = (
         keys.rotate,
         body=keys.Rotation,
         answers={200: keys.NewKey},
+        problems=(404,),
+    ),
+    get(
+        "/v1/keys/{key_id}/limits",
+        "Show what a key may spend, and what counts against it",
+        key_limits.show,
+        query=Nothing,
+        answers={200: key_limits.ShownKeyLimits},
+        problems=(404,),
+    ),
+    write(
+        "PUT",
+        "/v1/keys/{key_id}/limits",
+        "Replace what a key may spend on each of its numbers",
+        key_limits.put,
+        body=keys.KeyLimits,
+        answers={200: key_limits.ShownKeyLimits},
         problems=(404,),
     ),
     write(

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 from pydantic import Field
 
-from farebox.admin.fields import Name, NumberId
+from farebox.admin.fields import AmountFromZero, Name, NumberId
 from farebox.admin.models import MAX_PAGE, Asked, Given, Nothing, Taken
 from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask, Get
@@ -19,6 +19,13 @@ MAX_PER_MINUTE = 1_000_000  # past any number's throughput
 MAX_OVERLAP_S = 30 * 86_400  # a month to roll a key out; longer is two keys
 Category = Literal["marketing", "utility", "authentication", "authentication_international", "service", "call"]
 MAX_NUMBERS_OF_KEY = 1_000  # a key is read into every worker's memory with its numbers
+
+
+class KeyLimits(Taken):
+    """The most that a key may spend on each of its numbers, in the number's currency and by its days."""
+
+    day: AmountFromZero | None = Field(None, description="In a day; null: as much as it likes.")
+    month: AmountFromZero | None = Field(None, description="In a calendar month; null: as much as it likes.")
 
 
 class KeyPost(Taken):
@@ -32,6 +39,7 @@ class KeyPost(Taken):
     per_minute: int | None = Field(
         None, ge=1, le=MAX_PER_MINUTE, description="Messages that it may send in a minute; null: any number."
     )
+    limits: KeyLimits = Field(KeyLimits(), description="What it may spend on each of its numbers.")
 
 
 class Rotation(Taken):
@@ -50,6 +58,7 @@ class Key(Given):
     numbers: list[str]
     categories: list[str] | None
     per_minute: int | None
+    limits: KeyLimits
     created_at: datetime
     revoked_at: datetime | None
     previous_until: datetime | None = Field(description="Until when the key before the last rotation works.")
@@ -97,7 +106,16 @@ async def post(ask: Ask[KeyPost, Nothing]) -> Answer:
     key, digest = new_key()
     body = ask.body
     row = await gate.ledger.fetch_one(
-        "add_key", uuid.uuid4(), body.name, digest, numbers, gate.clock.now_ms(), body.categories, body.per_minute
+        "add_key",
+        uuid.uuid4(),
+        body.name,
+        digest,
+        numbers,
+        gate.clock.now_ms(),
+        body.categories,
+        body.per_minute,
+        body.limits.day,
+        body.limits.month,
     )
     assert row is not None, "an insert returns its row"
     await gate.directory.load_keys(gate.ledger)
@@ -110,12 +128,12 @@ async def post(ask: Ask[KeyPost, Nothing]) -> Answer:
 
 async def rotate(ask: Ask[Rotation, Nothing]) -> Answer:
     """Give a key a new secret, shown this once; the one before works on for a while."""
-    gate, key_id = ask.gate, _key_id(ask.path["key_id"])
+    gate, key_id = ask.gate, read_key_id(ask.path["key_id"])
     key, digest = new_key()
     until_ms = gate.clock.now_ms() + ask.body.overlap_s * 1000
     row = await gate.ledger.fetch_one("rotate_key", key_id, digest, until_ms)
     if row is None:
-        raise ProblemError(404, f"There is no key {key_id} that is not revoked; GET /v1/keys lists them.")
+        raise not_in_use(key_id)
     await gate.directory.load_keys(gate.ledger)
     once = (
         f"This Idempotency-Key has rotated the key {key_id}, which was shown that once; if it is lost, rotate it again "
@@ -126,18 +144,24 @@ async def rotate(ask: Ask[Rotation, Nothing]) -> Answer:
 
 async def revoke(ask: Get) -> Answer:
     """Revoke a key. Revoking it again changes nothing and answers the same."""
-    key_id = _key_id(ask.path["key_id"])
+    key_id = read_key_id(ask.path["key_id"])
     if await ask.gate.ledger.fetch_one("revoke_key", key_id, ask.gate.clock.now_ms()) is None:
         raise _unknown(str(key_id))
     await ask.gate.directory.load_keys(ask.gate.ledger)
     return Answer(None, 204)
 
 
-def _key_id(text: str) -> UUID:
+def read_key_id(text: str) -> UUID:
+    """Read the id of a key in a path; raises ProblemError."""
     try:
         return uuid.UUID(text)
     except ValueError:
         raise _unknown(text) from None
+
+
+def not_in_use(key_id: UUID) -> ProblemError:
+    """Return the answer about a key that is revoked, or was never made."""
+    return ProblemError(404, f"There is no key {key_id} that is not revoked; GET /v1/keys lists them.")
 
 
 def _unknown(key_id: str) -> ProblemError:
@@ -145,4 +169,5 @@ def _unknown(key_id: str) -> ProblemError:
 
 
 def _fields(row: asyncpg.Record) -> dict[str, object]:
-    return {name: row[name] for name in Key.model_fields}
+    limits = KeyLimits.model_construct(day=row["day_limit_micros"], month=row["month_limit_micros"])
+    return {name: limits if name == "limits" else row[name] for name in Key.model_fields}

@@ -18,15 +18,17 @@ end
 
 -- What a number spends is counted by category (farebox/core/limits.py): `held:<category>` is what is set aside, and
 -- `day:<category>` and `month:<category>` what was charged, as "<day or month> <micro-units>"; without a category that of
--- all. One that names an earlier day counts as nothing; one that names a later day than we know of counts: it has begun.
+-- all, and `key:<id>` in its place that of the messages of one key. One that names an earlier day counts as nothing; one that names a later day than we know of counts: it has begun.
 local function charged_since(wallet, period, name, category)
     local since, micros = string.match(redis.call('HGET', wallet, period .. ':' .. category) or '', '^(%S+) (%d+)$')
     return since and since >= name and tonumber(micros) or 0
 end
 
-local function count_charge(wallet, category, day, micros)
+local function count_charge(wallet, category, key, day, micros)
     local month = string.sub(day, 1, 7)
-    for _, count in ipairs({{'day:', day}, {'day:' .. category, day}, {'month:', month}, {'month:' .. category, month}}) do
+    local counts = {{'day:', day}, {'day:' .. category, day}, {'month:', month}, {'month:' .. category, month}}
+    if key ~= '' then counts[5], counts[6] = {'day:' .. key, day}, {'month:' .. key, month} end
+    for _, count in ipairs(counts) do
         local field, name = count[1], count[2]
         local since, before = string.match(redis.call('HGET', wallet, field) or '', '^(%S+) (%d+)$')
         if not since or since <= name then
@@ -36,6 +38,8 @@ local function count_charge(wallet, category, day, micros)
     end
 end
 
-local function count_held(wallet, category, micros)
-    if micros ~= 0 then redis.call('HINCRBY', wallet, 'held:' .. category, string.format('%.0f', micros)) end
+local function count_held(wallet, category, key, micros)
+    if micros == 0 then return end
+    redis.call('HINCRBY', wallet, 'held:' .. category, string.format('%.0f', micros))
+    if key ~= '' then redis.call('HINCRBY', wallet, 'held:' .. key, string.format('%.0f', micros)) end
 end

@@ -5,7 +5,7 @@
 --   what becomes of its free unit: "" nothing, "back" to its pool, or the name of the pool that the delivery used one of
 --   (the month of delivery counts, not of sending),
 --   "1" if it was taken in an older epoch and open until now, else "", and what it had set aside then: micro-units and pool,
---   its category, and the number's day that its charge counts for ("" where nothing is charged)
+--   its category, the number's day that its charge counts for ("" where nothing is charged), and its key (see _shared.lua)
 --
 -- Returns available in micro-units, or "" where the wallet is missing or of another epoch: then it was (or will be) rebuilt
 -- from a ledger in which these holds have ended. A hold of this epoch that the wallet does not know cost nothing and took no
@@ -16,9 +16,9 @@
 local wallet, holds = KEYS[1], KEYS[2]
 if redis.call('HGET', wallet, 'epoch') ~= ARGV[1] then return '' end
 
-for i = 2, #ARGV, 8 do
+for i = 2, #ARGV, 9 do
     local hold, billed, unit = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    local category, day = ARGV[i + 6], ARGV[i + 7]
+    local category, day, key = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
     local fare, pool
     local taken = redis.call('HGET', holds, hold)
     if taken then
@@ -30,7 +30,7 @@ for i = 2, #ARGV, 8 do
     if fare then
         redis.call('HINCRBY', wallet, 'held', string.format('%.0f', 0 - tonumber(fare)))
         redis.call('HINCRBY', wallet, 'available', string.format('%.0f', tonumber(fare) - tonumber(billed)))
-        count_held(wallet, category, 0 - tonumber(fare))
+        count_held(wallet, category, key, 0 - tonumber(fare))
         if unit ~= '' and unit ~= pool then
             if pool ~= '' then redis.call('HINCRBY', wallet, 'pool:' .. pool, -1) end
             if unit ~= 'back' then redis.call('HINCRBY', wallet, 'pool:' .. unit, 1) end
@@ -38,6 +38,6 @@ for i = 2, #ARGV, 8 do
     elseif unit ~= '' and unit ~= 'back' then
         redis.call('HINCRBY', wallet, 'pool:' .. unit, 1)
     end
-    if day ~= '' then count_charge(wallet, category, day, billed) end
+    if day ~= '' then count_charge(wallet, category, key, day, billed) end
 end
 return redis.call('HGET', wallet, 'available')

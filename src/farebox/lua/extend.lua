@@ -5,7 +5,7 @@
 -- KEYS[1] wallet, KEYS[2] open holds (see take.lua); ARGV[1] epoch or "" for the current one, ARGV[2] hold, ARGV[3] billed
 -- ARGV[4] the pool of a free unit that it takes over from another hold, "" for none
 -- ARGV[5], ARGV[6] what the ledger says is set aside, micro-units and pool: counts where the hold is of an older epoch
--- ARGV[7] the hold's category
+-- ARGV[7], ARGV[8] the hold's category and key (see _shared.lua)
 -- Returns the wallet's epoch, or "" where the wallet is missing. Changes nothing where the epoch is another: that wallet was
 -- rebuilt from a ledger that knows more than the caller. A repeated call changes nothing.
 
@@ -20,7 +20,7 @@ local more, unit = tonumber(ARGV[3]) - tonumber(fare), pool == '' and ARGV[4] or
 if more > 0 then
     redis.call('HINCRBY', wallet, 'available', string.format('-%.0f', more))
     redis.call('HINCRBY', wallet, 'held', string.format('%.0f', more))
-    count_held(wallet, ARGV[7], more)
+    count_held(wallet, ARGV[7], ARGV[8], more)
 end
 if unit ~= '' then redis.call('HINCRBY', wallet, 'pool:' .. unit, 1) end
 if more > 0 or unit ~= '' then

@@ -12,7 +12,8 @@
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
 -- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
--- ARGV[6]  the number's spend limits: a JSON list of {"day" or "month", its name, category or "" for all, micro-units}
+-- ARGV[6]  spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
+-- ARGV[7]  the key that sends all of this, as _shared.lua counts it; "" where it has no limit
 -- then for each send the number of its parts, and for each part its hold id, its category and its offer as a JSON list of
 -- terms (farebox/core/tariff.py writes them)
 --
@@ -28,7 +29,7 @@
 
 local wallet, holds = KEYS[1], KEYS[2]
 local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
-local keep_ms, limits = ARGV[5], cjson.decode(ARGV[6])
+local keep_ms, limits, key = ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 
 local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled')
 local epoch, filled = state[1], state[4]
@@ -87,7 +88,7 @@ local function reached(parts)
         local period, name, category = limit[1], limit[2], limit[3]
         local fare = 0
         for _, part in ipairs(parts) do
-            if category == '' or category == part.category then fare = fare + tonumber(part.term.fare) end
+            if category == '' or category == part.category or category == key then fare = fare + tonumber(part.term.fare) end
         end
         if fare > 0 then
             local held = redis.call('HGET', wallet, category == '' and 'held' or 'held:' .. category) or '0'
@@ -115,7 +116,7 @@ local function take(part)
     if fare > 0 then
         redis.call('HINCRBY', wallet, 'available', '-' .. term.fare)
         redis.call('HINCRBY', wallet, 'held', term.fare)
-        count_held(wallet, part.category, fare)
+        count_held(wallet, part.category, key, fare)
         available = available - fare
     end
     -- What costs nothing and takes no unit has nothing to give back; one that opens a conversation must be found again.
@@ -183,13 +184,13 @@ local function decide(parts)
     return result
 end
 
-local results, argument, key = {epoch}, 7, 3
+local results, argument, recipient = {epoch}, 8, 3
 while ARGV[argument] do
     local parts = {}
     for i = 1, tonumber(ARGV[argument]) do
         parts[i] = {hold = ARGV[argument + 1], category = ARGV[argument + 2], terms = cjson.decode(ARGV[argument + 3]),
-                    recipient = KEYS[key]}
-        argument, key = argument + 3, key + 1
+                    recipient = KEYS[recipient]}
+        argument, recipient = argument + 3, recipient + 1
     end
     argument = argument + 1
     results[#results + 1] = decide(parts)
