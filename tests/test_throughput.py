@@ -10,9 +10,7 @@ from farebox.simulator import Behaviour
 from harness import NUMBER, World, template, text
 
 
-async def test_what_comes_too_fast_waits_a_second_then_it_is_a_429(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_comes_too_fast_waits_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten a second: one at once and one more as a burst, ten that wait up to a second, and the rest is too much."""
     waits: list[float] = []
 

@@ -42,8 +42,8 @@ def _too_fast(dialect: Dialect, number: Number, category: str, refused: Refused)
     """Answer as WhatsApp does when a number's throughput is reached; it was spared the message."""
     decided("paced", message_class="none", category=category, number_id=number.number_id)
     sentence = (
-        f"This number may send {number.throughput} messages a second, and more than a second's worth of them are waiting; "
-        "wait a moment and try again. Nothing was charged."
+        f"This number may send {number.throughput} messages a second, and more than a second's worth of them are "
+        "waiting; wait a moment and try again. Nothing was charged."
     )
     reply = error_reply(dialect, status=429, code=CODE_RATE, sentence=sentence)
     return reply.with_headers(("Retry-After", str(math.ceil(refused.wait_ms / 1000))))

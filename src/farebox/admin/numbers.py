@@ -84,8 +84,8 @@ class NumberPut(Taken):
         None,
         ge=1,
         le=MAX_THROUGHPUT,
-        description="Messages a second that WhatsApp takes from it (80, or 1,000 after its upgrade): sends above that wait "
-        "for a second at most, then they get a 429; null: only WhatsApp itself limits them.",
+        description="Messages a second that WhatsApp takes from it (80, or 1,000 after its upgrade): what comes faster "
+        "waits for a second at most, then it gets a 429; null: only WhatsApp itself limits it.",
     )
 
 
