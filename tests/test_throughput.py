@@ -39,7 +39,7 @@ async def test_what_comes_too_fast_waits_its_turn(world: World, monkeypatch: pyt
 
 
 async def test_only_a_send_that_may_leave_takes_a_turn(world: World) -> None:
-    """Without funds the answer is about the funds; in shadow nothing waits; a clock that is set back holds nobody up."""
+    """Without funds the answer is about funds; in shadow nothing waits; a clock that is set back holds nobody up."""
     await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 1})
     assert [(await world.send(template())).status for _ in range(3)] == [402] * 3
     await world.fund("1.00")
