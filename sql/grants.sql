@@ -24,7 +24,7 @@ BEGIN
         SELECT relname FROM pg_class WHERE relnamespace = own::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
     LOOP
         EXECUTE format(CASE
-            WHEN name IN ('migration', 'history', 'entry_total', 'dropped_month', 'repair') THEN 'GRANT SELECT ON %I TO %I'
+            WHEN name IN ('migration', 'history', 'entry_total', 'dropped_month', 'repair', 'usage_total') THEN 'GRANT SELECT ON %I TO %I'
             WHEN name IN ('entry', 'audit') THEN 'GRANT SELECT, INSERT ON %I TO %I'
             WHEN name = 'balance' THEN
                 'GRANT SELECT, INSERT (number_id), UPDATE (balance_micros) ON %I TO %I'  -- entries_micros: the trigger's

@@ -92,7 +92,8 @@ WITH asked AS (
     RETURNING hold.hold_id, hold.number_id, hold.billed_micros, current.epoch, hold.late,
               mine.state = ANY ($14::text[]) AND mine.epoch <> current.epoch AS older,
               mine.fare_micros AS aside_micros, mine.pool AS aside_pool,
-              hold.usage_day, hold.category, hold.market, hold.class, hold.key_id
+              hold.usage_day, hold.category, hold.market, hold.class, hold.key_id,
+              hold.conversation_until IS NOT NULL AS opened
 ), booked AS (
     INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
     SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($9::bigint / 1000.0)
@@ -106,12 +107,14 @@ WITH asked AS (
     UPDATE balance SET balance_micros = balance_micros - locked.total_micros
     FROM locked WHERE balance.number_id = locked.number_id
 ), counted AS (  -- in one order too; a late charge counts on the day that it is charged
-    INSERT INTO usage AS known (number_id, day, category, market, class, messages, billed_micros)
-    SELECT number_id, usage_day, category, market, class, count(*), sum(billed_micros) FROM ended
+    INSERT INTO usage AS known (number_id, day, category, market, class, messages, billed_micros, conversations)
+    SELECT number_id, usage_day, category, market, class, count(*), sum(billed_micros), count(*) FILTER (WHERE opened)
+    FROM ended
     WHERE usage_day IS NOT NULL GROUP BY number_id, usage_day, category, market, class
     ORDER BY number_id, usage_day, category, market, class
     ON CONFLICT (number_id, day, category, market, class) DO UPDATE
-    SET messages = known.messages + excluded.messages, billed_micros = known.billed_micros + excluded.billed_micros
+    SET messages = known.messages + excluded.messages, billed_micros = known.billed_micros + excluded.billed_micros,
+        conversations = known.conversations + excluded.conversations
 ), counted_of_keys AS (
     INSERT INTO key_spend AS known (key_id, number_id, day, billed_micros)
     SELECT key_id, number_id, usage_day, sum(billed_micros) FROM ended
@@ -1314,16 +1317,22 @@ FROM number WHERE account_id = $1 ORDER BY number_id LIMIT $2;
 
 -- usage_by --
 -- The roll-up of some numbers by month or day ($4), split by currency and class; nulls: all classes, categories, markets.
--- Days are added up first: of a year they are a few thousand, its rows a hundred times as many.
+-- Where neither category nor market is asked for, the totals of days say it in a fraction of the rows.
 WITH days AS (
-    SELECT number_id, day, class, sum(messages) AS messages, sum(billed_micros) AS billed_micros
+    SELECT number_id, day, class, messages, conversations, billed_micros
+    FROM usage_total
+    WHERE $6::text IS NULL AND $7::text IS NULL
+      AND number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
+    UNION ALL
+    SELECT number_id, day, class, sum(messages), sum(conversations), sum(billed_micros)
     FROM usage
-    WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
+    WHERE ($6::text IS NOT NULL OR $7::text IS NOT NULL)
+      AND number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 AND ($5::text IS NULL OR class = $5)
       AND ($6::text IS NULL OR category = $6) AND ($7::text IS NULL OR market = $7)
     GROUP BY number_id, day, class
 )
-SELECT n.currency, date_trunc($4::text, day::timestamp)::date AS starts, class,
-       sum(messages)::bigint AS messages, sum(billed_micros)::bigint AS billed_micros
+SELECT n.currency, date_trunc($4::text, day::timestamp)::date AS starts, class, sum(messages)::bigint AS messages,
+       sum(conversations)::bigint AS conversations, sum(billed_micros)::bigint AS billed_micros
 FROM days JOIN number n USING (number_id)
 GROUP BY n.currency, starts, class ORDER BY n.currency, starts, class;
 
@@ -1366,7 +1375,7 @@ SELECT (coalesce((SELECT sum(CASE WHEN into_book = 'number' THEN amount_micros E
         + coalesce((SELECT sum(CASE WHEN into_book = 'number' THEN amount_micros ELSE -amount_micros END) FROM entry_total
                     WHERE number_id = $1 AND month < ($2 AT TIME ZONE 'UTC')::date AND kind <> 'settle'
                       AND 'number' IN (from_book, into_book)), 0))::bigint AS moved_micros,
-       coalesce((SELECT sum(billed_micros) FROM usage WHERE number_id = $1 AND day < $3), 0)::bigint AS charged_micros;
+       coalesce((SELECT sum(billed_micros) FROM usage_total WHERE number_id = $1 AND day < $3), 0)::bigint AS charged_micros;
 
 -- moved --
 -- What was no charge in a span of time, one by one, oldest first.
@@ -1397,7 +1406,7 @@ ORDER BY at, entry_id;
 -- spent_by_day --
 -- What some numbers were charged, day by day in their own time zones; days without a charge are not there.
 SELECT day, sum(billed_micros)::bigint AS billed_micros, sum(messages)::bigint AS messages
-FROM usage WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 GROUP BY day ORDER BY day;
+FROM usage_total WHERE number_id = ANY ($1::text[]) AND day >= $2 AND day < $3 GROUP BY day ORDER BY day;
 
 -- act_as --
 -- Names who acts, why and for which request, to the audit log's triggers, until the transaction ends.

@@ -22,7 +22,8 @@ async def read_page(
 ) -> list[NumberFacts]:
     """Return the sums of a page of numbers, in the order of their ids; `only`: of these."""
     rows = await ledger.fetch("books", after, limit, only)
-    return [_number(row, await wallet.position(row["number_id"])) for row in rows]
+    positions = await wallet.positions([row["number_id"] for row in rows])
+    return [_number(row, position) for row, position in zip(rows, positions, strict=True)]
 
 
 async def read_books(ledger: Ledger, wallet: Wallet, number_ids: Sequence[str]) -> Books:

@@ -159,9 +159,9 @@ class Sweep:
         rows = await self._gate.ledger.fetch("expected_positions", self._after, MAX_COMPARED)
         self._after = rows[-1]["number_id"] if len(rows) == MAX_COMPARED else ""
         rebuilt = 0
-        for row in rows:
+        positions = await self._gate.wallet.positions([row["number_id"] for row in rows])
+        for row, position in zip(rows, positions, strict=True):
             number_id = row["number_id"]
-            position = await self._gate.wallet.position(number_id)
             wanted = (row["balance_micros"] - row["held_micros"], row["held_micros"])
             if position is None or (position.available_micros, position.held_micros) == wanted:
                 self._suspects.pop(number_id, None)

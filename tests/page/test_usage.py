@@ -3,10 +3,15 @@
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import product
+from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
 from factory import make_number
@@ -23,6 +28,8 @@ from harness import NUMBER, World
 from page.people import Reader
 
 ZONES = {NUMBER: "UTC", "201": "Asia/Kolkata", "202": "America/Los_Angeles"}
+REGIMES = {"202": "cbp-2023-06"}  # charged by the conversation
+COUNTED = ("free", "paid", "free_conversations", "paid_conversations", "on_their_way", "charged", "held")
 USERS = ("16505551234", "4915112345678", "5511987654321")
 
 
@@ -30,7 +37,7 @@ async def live(world: World, chance: random.Random, steps: int) -> None:
     """Let numbers send, deliver, fail and forget, while the clock moves through months."""
     gate = world.gate
     for number, zone in ZONES.items():
-        await world.add_number(number, timezone=zone)
+        await world.add_number(number, timezone=zone, regime=REGIMES.get(number, "auto"))
         await world.fund("100.00", number)
     open_: list[Reserved] = []
     for _ in range(steps):
@@ -47,7 +54,9 @@ async def live(world: World, chance: random.Random, steps: int) -> None:
             (hold,) = await gate.ledger.find_holds([ended.hold_id], [])
             event = chance.choice([Event.DELIVER, Event.DELIVER, Event.FAIL])
             billed = chance.choice([hold.fare_micros, hold.fare_micros, 0, 12_345]) if event is Event.DELIVER else 0
-            await gate.funds.resolve(event, [Resolution(hold, billed)])
+            until_ms = gate.clock.now_ms() + 86_400_000
+            opened = (hold.opens, until_ms) if hold.opens and event is Event.DELIVER else None
+            await gate.funds.resolve(event, [Resolution(hold, billed, conversation=opened)])
         if chance.random() < 0.2:
             row = await gate.ledger.fetch_one("now")
             assert row is not None
@@ -55,38 +64,74 @@ async def live(world: World, chance: random.Random, steps: int) -> None:
             await gate.clock.sync(gate.ledger)
 
 
+def seen_in(holds: Sequence[asyncpg.Record], granularity: str, **only: str | None) -> Counter[tuple[date, str]]:
+    """Count messages one by one, those that the filters leave."""
+    seen: Counter[tuple[date, str]] = Counter()
+    for hold in holds:
+        settled = hold["state"] == "settled"
+        if any(value not in (None, hold[name]) for name, value in only.items()):
+            continue
+        if not settled and hold["state"] not in ("reserved", "accepted"):
+            continue
+        at = hold["ended_at"] if settled else hold["created_at"]
+        day = at.astimezone(ZoneInfo(hold["timezone"])).date()
+        starts = day if granularity == "day" else day.replace(day=1)
+        seen[starts, hold["class"] if settled else "on_their_way"] += 1
+        seen[starts, "charged" if settled else "held"] += hold["billed_micros"] if settled else hold["fare_micros"]
+        seen[starts, f"{hold['class']}_conversations"] += hold["conversation_until"] is not None
+    return seen
+
+
+def told_by(answer: Any) -> Counter[tuple[date, str]]:
+    """Read the API's counts; its amounts in micro-units."""
+    told: Counter[tuple[date, str]] = Counter()
+    for period in answer["usage"]:
+        for name in COUNTED:
+            value = period[name]
+            micros = value if isinstance(value, int) else int(Decimal(value) * 1_000_000)
+            told[date.fromisoformat(period["from"]), name] += micros
+    return told
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_the_roll_up_says_what_the_messages_say(world: World, seed: int) -> None:
     await live(world, random.Random(seed), steps=60)
-    holds = await world.gate.ledger._pool.fetch("SELECT h.*, n.timezone FROM hold h JOIN number n USING (number_id)")
-    for granularity in ("month", "day"):
-        for class_ in ("all", "free", "paid"):
-            for number in (None, *ZONES):
-                seen: Counter[tuple[date, str]] = Counter()
-                for hold in holds:
-                    if (number in (None, hold["number_id"])) and class_ in ("all", hold["class"]):
-                        settled = hold["state"] == "settled"
-                        if not settled and hold["state"] not in ("reserved", "accepted"):
-                            continue
-                        at = hold["ended_at"] if settled else hold["created_at"]
-                        day = at.astimezone(ZoneInfo(hold["timezone"])).date()
-                        starts = day if granularity == "day" else day.replace(day=1)
-                        seen[starts, hold["class"] if settled else "on_their_way"] += 1
-                        seen[starts, "charged" if settled else "held"] += (
-                            hold["billed_micros"] if settled else hold["fare_micros"]
-                        )
-                first = datetime.now(UTC).date().replace(day=1)
-                asked = (
-                    f"granularity={granularity}&class={class_}&from={first}&to={date(first.year + 1, first.month, 1)}"
-                )
-                answer = await world.admin("GET", f"/v1/usage?{asked}" + (f"&number={number}" if number else ""))
-                told: Counter[tuple[date, str]] = Counter()
-                for period in answer["usage"]:
-                    for name in ("free", "paid", "on_their_way", "charged", "held"):
-                        value = period[name]
-                        micros = value if isinstance(value, int) else int(Decimal(value) * 1_000_000)
-                        told[date.fromisoformat(period["from"]), name] += micros
-                assert +told == +seen
+    fetch = world.gate.ledger._pool.fetch
+    holds = await fetch("SELECT h.*, n.timezone FROM hold h JOIN number n USING (number_id)")
+    assert any(hold["conversation_until"] for hold in holds)
+    first = datetime.now(UTC).date().replace(day=1)
+    span = f"from={first}&to={date(first.year + 1, first.month, 1)}"
+    filters = [(None, None), ("marketing", None), (None, "Germany"), ("utility", "North America")]
+    for granularity, class_, number, (category, market) in product(
+        ("month", "day"), (None, "free", "paid"), (None, *ZONES), filters
+    ):
+        only = {"class": class_, "category": category, "market": market}
+        asked = {"granularity": granularity, "number": number, **only}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        told = told_by(await world.admin("GET", f"/v1/usage?{span}&{query}"))
+        assert +told == +seen_in(holds, granularity, number_id=number, **only)
+
+
+async def test_the_totals_of_days_follow_every_change_of_the_roll_up(world: World) -> None:
+    await live(world, random.Random(5), steps=30)
+    pool = world.gate.ledger._pool
+    sums = "number_id, day, class, sum(messages), sum(conversations), sum(billed_micros)"
+    for change in (
+        "SELECT 1",
+        "UPDATE usage SET billed_micros = billed_micros + 7, conversations = 1 WHERE class = 'paid'",
+        "UPDATE usage SET dropped_messages = messages",
+        "DELETE FROM usage WHERE class = 'free'",
+    ):
+        await pool.execute(change)
+        rows = await pool.fetch(f"SELECT {sums} FROM usage GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+        totals = await pool.fetch(f"SELECT {sums} FROM usage_total GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+        assert [row for row in totals if row[3]] == rows
+
+
+async def test_conversations_stand_beside_messages_where_there_are_any(world: World, reader: Reader) -> None:
+    await live(world, random.Random(6), steps=30)
+    assert "Conversations" in (await reader.get("/usage?number=202")).text
+    assert "Conversations" not in (await reader.get(f"/usage?number={NUMBER}")).text
 
 
 async def test_months_stand_side_by_side_and_lead_to_their_days(world: World, reader: Reader) -> None:

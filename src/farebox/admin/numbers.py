@@ -297,12 +297,13 @@ async def _positions(gate: Gate, rows: Sequence[asyncpg.Record]) -> dict[str, Po
     """Return the money of numbers: from the wallet, which knows it to the moment, otherwise from the ledger."""
     positions: dict[str, Position] = {}
     try:
-        for row in rows:
-            position = await gate.wallet.position(row["number_id"])
+        # Somebody looks, and the ledger can tell as well: no waiting for a store that hangs.
+        found = await gate.wallet.positions([row["number_id"] for row in rows], hasty=True)
+        for row, position in zip(rows, found, strict=True):
             if position is not None and position.epoch == row["epoch"]:  # of another epoch: about to be rebuilt
                 positions[row["number_id"]] = position
     except WalletUnavailableError:
-        pass  # asking for the rest would wait once more for each
+        pass
     missing = [row["number_id"] for row in rows if row["number_id"] not in positions]
     if missing:
         for row in await gate.ledger.fetch("ledger_money", missing):

@@ -51,6 +51,8 @@ class Period(Given):
     currency: str
     free: int = Field(description="Delivered messages that were free.")
     paid: int = Field(description="Delivered messages that were paid.")
+    free_conversations: int = Field(description="Free conversations opened, of a tariff that charges by them.")
+    paid_conversations: int = Field(description="Paid ones; where each message is charged there are none.")
     on_their_way: int = Field(description="Messages sent then whose fate is open.")
     charged: Amount = Field(description="What was charged.")
     held: Amount = Field(description="What is set aside for those on their way: the gap to `approximate`.")
@@ -60,6 +62,11 @@ class Period(Given):
     def messages(self) -> int:
         """All delivered messages."""
         return self.free + self.paid
+
+    @property
+    def conversations(self) -> int:
+        """All conversations that were opened."""
+        return self.free_conversations + self.paid_conversations
 
 
 class Usage(Given):
@@ -91,6 +98,7 @@ async def read_usage(gate: Gate, numbers: Sequence[Number], query: UsageQuery) -
         # The first period may begin in the middle of a month: then it has its own first day.
         place = found.setdefault((row["currency"], max(row["starts"], starts[0])), {})
         place[row["class"]] = row["messages"]
+        place[f"{row['class']}_conversations"] = row["conversations"]
         place["charged"] = place.get("charged", 0) + row["billed_micros"]
     await _add_held(gate, numbers, starts, narrowed, found)
     currencies = sorted({number.currency for number in numbers})
@@ -156,6 +164,8 @@ def _period(currency: str, start: date, end: date, seen: dict[str, int]) -> Peri
         currency=currency,
         free=seen.get("free", 0),
         paid=seen.get("paid", 0),
+        free_conversations=seen.get("free_conversations", 0),
+        paid_conversations=seen.get("paid_conversations", 0),
         on_their_way=seen.get("open", 0),
         charged=charged,
         held=held,

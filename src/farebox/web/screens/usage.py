@@ -21,11 +21,12 @@ KINDS_DAYS = 92  # categories and markets of the last three months are offered a
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One currency's periods: two charts and the table beside them."""
+    """One currency's periods: its charts and the table beside them."""
 
     currency: str
     periods: list[Period]
     messages: Markup
+    conversations: Markup | None  # None: there are none, as where every message is charged by itself
     charges: Markup
 
 
@@ -62,11 +63,18 @@ def _table(visit: Visit, currency: str, periods: list[Period], query: UsageQuery
     days = query.granularity == "day"
     labels = [tongue.short_month(p.starts) if not days else str(p.starts.day) for p in periods]
     parts = {"free": say("Free"), "paid": say("Paid")}
-    series = [
-        charts.Series(parts[name], values, [tongue.count(value) for value in values])
-        for name, values in (("free", [p.free for p in periods]), ("paid", [p.paid for p in periods]))
-        if query.message_class in ("all", name)
-    ]
+    asked = [name for name in parts if query.message_class in ("all", name)]
+
+    def counted(title: str, values: Mapping[str, Sequence[int]]) -> Markup:
+        series = [
+            charts.Series(parts[name], values[name], [tongue.count(value) for value in values[name]]) for name in asked
+        ]
+        return charts.bars(series, labels, title, tongue.short)
+
+    conversations = {
+        "free": [p.free_conversations for p in periods],
+        "paid": [p.paid_conversations for p in periods],
+    }
     charged = charts.Series(
         say("Charged"), [p.charged for p in periods], [tongue.money(p.charged, currency) for p in periods]
     )
@@ -76,7 +84,8 @@ def _table(visit: Visit, currency: str, periods: list[Period], query: UsageQuery
     return Table(
         currency,
         periods,
-        charts.bars(series, labels, say("Messages"), tongue.short),
+        counted(say("Messages"), {"free": [p.free for p in periods], "paid": [p.paid for p in periods]}),
+        counted(say("Conversations"), conversations) if any(map(any, conversations.values())) else None,
         charts.bars(
             [charged, held],
             labels,
@@ -94,7 +103,8 @@ def _offered(kinds: Sequence[asyncpg.Record], name: str, visit: Visit) -> list[s
 
 def totals(periods: Sequence[Period]) -> dict[str, int]:
     """Add periods up."""
-    names = ("free", "paid", "on_their_way", "charged", "held", "approximate", "messages")
+    names = ("free", "paid", "messages", "free_conversations", "paid_conversations", "conversations", "on_their_way",
+             "charged", "held", "approximate")  # fmt: skip
     return {name: sum(getattr(period, name) for period in periods) for name in names}
 
 
