@@ -214,8 +214,10 @@ WITH current AS (
 SELECT credited.amount_micros, current.epoch FROM credited, current;
 
 -- step_topup --
--- Moves a top-up into another state without moving money; returns nothing where its state is not among $2 any more.
-UPDATE topup SET state = $3, reason = $4, action_url = NULL, changed_at = to_timestamp($5::bigint / 1000.0)
+-- Moves a top-up into another state without moving money; returns nothing where its state is not among $2 any more. With $6
+-- it is closed: no money can come of it any more.
+UPDATE topup SET state = $3, reason = $4, action_url = NULL, changed_at = to_timestamp($5::bigint / 1000.0),
+                 closed_at = CASE WHEN $6 THEN to_timestamp($5::bigint / 1000.0) END
 WHERE topup_id = $1 AND state = ANY ($2::text[])
 RETURNING topup_id;
 
@@ -321,9 +323,25 @@ WHERE state IN ('succeeded', 'disputed') AND method <> $3 AND credited_at > to_t
   AND coalesce(looked_at, credited_at) <= to_timestamp($2::bigint / 1000.0)
 ORDER BY coalesce(looked_at, credited_at) LIMIT $4;
 
+-- topups_unclosed --
+-- Payments that have failed or were given up and that their provider may still take money for, the oldest look first; the
+-- older one is, the less often.
+SELECT * FROM topup
+WHERE state IN ('failed', 'cancelled') AND closed_at IS NULL AND provider_id IS NOT NULL
+  AND created_at > to_timestamp($2::bigint / 1000.0)
+  AND coalesce(looked_at, changed_at) <= to_timestamp($1::bigint / 1000.0)
+                                         - (to_timestamp($1::bigint / 1000.0) - created_at) / 10
+ORDER BY looked_at NULLS FIRST LIMIT $3;
+
+-- close_topup --
+-- Its provider has said that no money can come of it any more.
+UPDATE topup SET closed_at = to_timestamp($2::bigint / 1000.0)
+WHERE topup_id = $1 AND closed_at IS NULL AND state IN ('failed', 'cancelled');
+
 -- cancel_drafts --
 -- Previews that nobody confirmed in time.
-UPDATE topup SET state = 'cancelled', reason = 'it was not confirmed in time', changed_at = to_timestamp($1::bigint / 1000.0)
+UPDATE topup SET state = 'cancelled', reason = 'it was not confirmed in time', changed_at = to_timestamp($1::bigint / 1000.0),
+                 closed_at = to_timestamp($1::bigint / 1000.0)
 WHERE state = 'draft' AND created_at <= to_timestamp($2::bigint / 1000.0) RETURNING topup_id;
 
 -- confirm_draft --
@@ -345,7 +363,34 @@ SELECT * FROM payment_card WHERE account_id = $1 AND method = $2;
 SELECT * FROM payment_card WHERE account_id = $1 ORDER BY method;
 
 -- drop_card --
-DELETE FROM payment_card WHERE account_id = $1 AND method = $2 RETURNING card;
+DELETE FROM payment_card WHERE account_id = $1 AND method = $2 AND card = $3;
+
+-- card_customer --
+-- An account's name at a provider, which outlives its card.
+SELECT customer FROM (
+    SELECT customer, created_at FROM payment_card WHERE account_id = $1 AND method = $2
+    UNION ALL
+    SELECT customer, created_at FROM card_link WHERE account_id = $1 AND method = $2) AS known
+ORDER BY created_at DESC LIMIT 1;
+
+-- add_card_link --
+INSERT INTO card_link (method, link_id, account_id, customer, created_at)
+VALUES ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0));
+
+-- card_link --
+SELECT * FROM card_link WHERE method = $1 AND link_id = $2 AND ended_at IS NULL;
+
+-- card_links_open --
+-- Pages whose end nobody has told of and that were not looked at since $1; the older one is, the less often it is looked at.
+SELECT * FROM card_link
+WHERE ended_at IS NULL AND coalesce(looked_at, created_at) <= to_timestamp($1::bigint / 1000.0)
+                                                             - (to_timestamp($1::bigint / 1000.0) - created_at) / 10
+ORDER BY coalesce(looked_at, created_at) LIMIT $2;
+
+-- note_card_link --
+UPDATE card_link SET looked_at = to_timestamp($3::bigint / 1000.0),
+                     ended_at = CASE WHEN $4 THEN to_timestamp($3::bigint / 1000.0) END
+WHERE method = $1 AND link_id = $2;
 
 -- pending_topups --
 -- Of numbers: what is on its way to them.
@@ -359,13 +404,13 @@ SELECT number_id FROM number WHERE number_id = $1 FOR NO KEY UPDATE;
 -- watched --
 -- A number's money, payments and rule, in one snapshot under lock_watch. `declines`: in a row, since the rule was set or a
 -- payment succeeded. `daily_micros`: the mean of its last 7 full days. The cap counts charges, fees included, and those too
--- whose provider never answered: they may turn out to be paid.
+-- that failed and are not closed: they may turn out to be paid. What is on its way counts if it began after $3.
 SELECT r.mode, r.method, r.threshold_micros, r.amount_micros, r.monthly_cap_micros,
        (extract(epoch FROM r.set_at) * 1000)::bigint AS set_ms, t.month::text AS month,
        b.balance_micros - coalesce((SELECT sum(fare_micros) FROM hold h WHERE h.number_id = n.number_id
                                     AND state IN ('reserved', 'accepted')), 0)::bigint AS available_micros,
-       coalesce((SELECT sum(amount_micros) FROM topup p WHERE p.number_id = n.number_id AND state = 'pending'), 0)::bigint
-           AS pending_micros,
+       coalesce((SELECT sum(amount_micros) FROM topup p WHERE p.number_id = n.number_id AND state = 'pending'
+                 AND created_at > to_timestamp($3::bigint / 1000.0)), 0)::bigint AS pending_micros,
        coalesce((SELECT sum(billed_micros) / 7 FROM usage u WHERE u.number_id = n.number_id
                  AND day >= t.today - 7 AND day < t.today), 0)::bigint AS daily_micros,
        p.in_flight, p.month_micros, d.declines, d.declined_ms
@@ -374,7 +419,7 @@ LATERAL (SELECT local_day(to_timestamp($2::bigint / 1000.0), n.timezone) AS toda
                 date_trunc('month', local_day(to_timestamp($2::bigint / 1000.0), n.timezone))::date AS month) AS t,
 LATERAL (SELECT coalesce(bool_or(state = 'pending'), false) AS in_flight,
                 coalesce(sum(amount_micros + fee_micros) FILTER (
-                    WHERE state NOT IN ('draft', 'cancelled') AND NOT (state = 'failed' AND provider_id IS NOT NULL)
+                    WHERE (closed_at IS NULL OR credited_at IS NOT NULL)
                       AND local_day(p.created_at, n.timezone) >= t.month), 0)::bigint AS month_micros,
                 greatest(max(created_at) FILTER (WHERE credited_at IS NOT NULL), r.set_at) AS since
          FROM topup p WHERE p.number_id = n.number_id AND why = 'auto-renewal') AS p,
@@ -389,6 +434,13 @@ WHERE t.number_id = $1 AND t.why = 'auto-renewal' AND t.state = 'failed' AND t.c
   AND NOT EXISTS (SELECT FROM alert a WHERE (a.number_id, a.kind, a.occasion)
                                           = (t.number_id, 'renewal_declined', t.topup_id::text))
 ORDER BY t.created_at;
+
+-- confirmation_untold --
+-- An automatic payment that waits for its payer, of which nobody was told.
+SELECT topup_id, action_url, amount_micros + fee_micros AS charge_micros FROM topup t
+WHERE number_id = $1 AND why = 'auto-renewal' AND state = 'pending' AND action_url IS NOT NULL
+  AND NOT EXISTS (SELECT FROM alert a WHERE (a.number_id, a.kind, a.occasion)
+                                          = (t.number_id, 'renewal_confirm', t.topup_id::text));
 
 -- levels --
 SELECT unit, value, low, crossings FROM alert_level WHERE number_id = $1 ORDER BY unit, value;

@@ -37,7 +37,7 @@ LEVELS = [
     {"scopes"},
     {"idempotency"},
     {"keyed"},
-    {"windows", "outage", "refusal", "returns"},
+    {"windows", "outage", "refusal", "returns", "cards"},
     {"outbound", "passthrough", "address", "quotes", "reconcile", "meta_usage", "topups"},
     {"bookkeeping", "doors", "watch"},
     {"unmatched"},

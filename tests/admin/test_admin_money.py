@@ -56,7 +56,7 @@ async def test_a_reference_is_made_where_none_is_given(api: Api) -> None:
 
 
 BAD_TOPUPS = [
-    ({}, "amount: is missing."),
+    ({}, "amount: is missing; name it, or ask with ?preview=true what is needed and confirm that preview."),
     ({"amount": 10}, 'amount: must be a decimal string like "10.00"; a JSON number may lose digits.'),
     ({"amount": 10.5}, 'amount: must be a decimal string like "10.00"; a JSON number may lose digits.'),
     ({"amount": True}, 'amount: must be a decimal string like "10.00"; a JSON number may lose digits.'),

@@ -222,7 +222,11 @@ async def test_cards_are_saved_shown_and_forgotten(shop: Api) -> None:
     assert (await shop.refused("PUT", f"{cards}/stripe", {"token": "x"})).startswith("method: stripe is not switched")
     assert "PUT /v1/accounts/b" in await shop.refused("PUT", "/v1/accounts/b/cards/sandbox", {"token": "x"}, status=404)
     await shop.ok("DELETE", f"{cards}/sandbox", status=204)
-    assert await shop.refused("DELETE", f"{cards}/sandbox", status=404) == "Account acme has no saved card of sandbox."
+    said = await shop.refused("DELETE", f"{cards}/sandbox", status=404)
+    assert said == "Account acme has no saved card of sandbox; GET /v1/accounts/acme/cards lists them."
+    assert (await shop.refused("POST", f"{cards}/sandbox/link")).startswith(
+        "method: the sandbox has no page for cards;"
+    )
 
 
 async def test_an_event_of_a_provider_needs_no_token_and_only_makes_us_look(shop: Api) -> None:

@@ -15,7 +15,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.designs import cpu, say, versions
+from benchmarks.designs import cpu, versions
+from benchmarks.report import say
 from corpus_stage import Stage, message, open_stage
 from farebox.embedded import EmbeddedStores
 from farebox.migrate import migrate

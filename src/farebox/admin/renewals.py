@@ -15,7 +15,7 @@ from farebox.admin.problems import ProblemError
 from farebox.admin.routing import Answer, Ask
 from farebox.core.charge import Charge
 from farebox.core.money import format_micros
-from farebox.core.renewal import FORMULA, MAX_DECLINES, Proposal, next_try_ms, propose
+from farebox.core.renewal import FORMULA, MAX_DECLINES, PENDING_MS, Proposal, next_try_ms, propose
 from farebox.core.topup import topup_of
 from farebox.directory import Number
 from farebox.gate import Gate
@@ -176,7 +176,8 @@ def _kept(proposal: Proposal) -> dict[str, Any]:
 
 
 async def _shown(gate: Gate, number: Number) -> Renewal:
-    facts = await gate.ledger.fetch_one("watched", number.number_id, gate.clock.now_ms())
+    now_ms = gate.clock.now_ms()
+    facts = await gate.ledger.fetch_one("watched", number.number_id, now_ms, now_ms - PENDING_MS)
     assert facts is not None, "numbers are never deleted"
     rule = await gate.ledger.fetch_one("renewal_rule", number.number_id)
     price = None

@@ -13,6 +13,7 @@ from farebox.core.money import format_micros
 HYSTERESIS_PERCENT = 10
 SPIKE_FACTOR = 5  # an hour that costs so many times the usual one is worth a look
 SPIKE_FROM_MICROS = 5_000_000  # below that (5 units of the currency) nobody wants to be woken
+MAX_URL = 1_500  # characters of a link in a sentence; a longer one is under the page that the sentence names
 CARD_ENDS_DAYS = 30  # told so long before: a new card takes two weeks in the mail
 WHERE = "“Insights & Billing”"
 
@@ -22,6 +23,7 @@ class Kind(StrEnum):
 
     LOW_BALANCE = "low_balance"
     RENEWAL_DECLINED = "renewal_declined"
+    RENEWAL_CONFIRM = "renewal_confirm"
     RENEWAL_STOPPED = "renewal_stopped"
     RENEWAL_IMPOSSIBLE = "renewal_impossible"
     CAP_REACHED = "cap_reached"
@@ -103,6 +105,18 @@ def declined(*, reason: str, amount_micros: int, currency: str, occasion: str, a
         f"The auto-renewal of {format_micros(amount_micros)} {currency} was declined: {reason.rstrip('.')}. It is "
         f"tried again {again}. Check the payment method under {WHERE}, or add funds there by hand.",
         amount_micros,
+    )
+
+
+def to_confirm(*, charge_micros: int, currency: str, url: str, occasion: str) -> Alert:
+    """Say that the bank wants its customer to confirm an automatic payment, and where."""
+    where = url if len(url) <= MAX_URL else f"the link under {WHERE}"
+    return Alert(
+        Kind.RENEWAL_CONFIRM,
+        occasion,
+        f"The bank wants the auto-renewal of {format_micros(charge_micros)} {currency} to be confirmed by its "
+        f"customer; nothing is credited before. Confirm it within a day, or add funds otherwise: {where}",
+        charge_micros,
     )
 
 

@@ -15,6 +15,10 @@ from farebox.core.money import MICROS_PER_UNIT
 
 # After each decline in a row, in ms: a card that was declined once may be over its limit for a day, not for a minute.
 BACKOFF_MS = (5 * 60_000, 60 * 60_000, 12 * 3_600_000)
+CONFIRM_MS = 86_400_000  # how long a payer may take to confirm at the bank; after that it counts as declined
+PENDING_MS = (
+    3 * 86_400_000
+)  # what is on its way for longer does not hold a payment back: a bank transfer takes 1 to 2 days
 MAX_DECLINES = len(BACKOFF_MS) + 1  # in a row: then it stops, and the owner must set the rule again
 
 DAYS_KEPT = 3  # smart: the threshold covers a weekend, in which nobody answers a declined card
@@ -51,9 +55,9 @@ class Facts:
     """What the ledger knows of a number's money and payments."""
 
     available_micros: int
-    pending_micros: int  # top-ups of any kind that are on their way
+    pending_micros: int  # top-ups of any kind that are on their way, for less than PENDING_MS
     in_flight: bool  # one of them is an auto-renewal
-    month_micros: int  # charged, or being charged, by auto-renewal this month
+    month_micros: int  # charged by auto-renewal this month, being charged, or declined and not closed by its provider
     declines: int  # in a row, since the rule was set or a payment succeeded
     declined_ms: int | None  # when the last one was
     now_ms: int
