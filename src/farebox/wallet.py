@@ -251,8 +251,7 @@ class Wallet:
                 continue
             epoch, *results = answer
             for place, result in zip(places, results, strict=bool(epoch)):
-                unread = result[0] == "unread"
-                decisions[place] = Gap.UNREAD if unread else _decision(epoch, result, asks[place].limits)
+                decisions[place] = _decision(epoch, result, asks[place].limits) if result[0] != "unread" else Gap.UNREAD
         return decisions
 
 
