@@ -1224,14 +1224,16 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
@@ -1240,9 +1242,9 @@ FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        webhook_secret, created_at, auth_international)
+                        webhook_secret, created_at, auth_international, throughput)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            to_timestamp($17::bigint / 1000.0), $19::boolean)
+            to_timestamp($17::bigint / 1000.0), $19::boolean, $20::int)
     ON CONFLICT (number_id) DO UPDATE
     SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
         display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
@@ -1265,7 +1267,8 @@ WITH written AS (
         webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
                               ELSE number.webhook_secret END,
         auth_international = CASE WHEN 'auth_international' = ANY ($18::text[]) THEN excluded.auth_international
-                                  ELSE number.auth_international END
+                                  ELSE number.auth_international END,
+        throughput = CASE WHEN 'throughput' = ANY ($18::text[]) THEN excluded.throughput ELSE number.throughput END
     WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
@@ -1390,7 +1393,8 @@ FROM account a ORDER BY a.name, a.account_id LIMIT $1;
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE account_id = $1 ORDER BY number_id LIMIT $2;
 
 -- usage_by --
