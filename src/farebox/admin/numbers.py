@@ -78,7 +78,7 @@ class NumberPut(Taken):
         "WhatsApp's account_update webhook says.",
     )
     low_balance_at: AmountFromZero | None = Field(
-        None, description="low_balance is true while available is below this."
+        None, description="low_balance is true while available is below this; crossing it raises an alert."
     )
     throughput: int | None = Field(
         None,
