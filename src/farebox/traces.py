@@ -1,7 +1,7 @@
 """OpenTelemetry traces of sends and webhooks, with `pip install farebox[otel]`; without it nothing here does anything.
 
 On where OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT names a collector; its other variables (OTEL_SERVICE_NAME,
-samplers, headers) hold as everywhere. A span continues the trace of the request's `traceparent` and goes on to WhatsApp.
+samplers, headers) hold as everywhere. A span continues the trace that a `traceparent` names and goes on to WhatsApp.
 No attribute has a token, a message's text or a user's number.
 """
 
