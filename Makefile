@@ -1,6 +1,7 @@
 # make run    sets everything up and starts the sandbox
 # make test   sets everything up and runs all tests
-# make check  linters and types, strict
+# make check  linters and types, strict, and the audit of dependencies
+# make audit  known vulnerabilities of the packages that are installed; says so where it could not ask
 # make machine STEPS=100000  random lives against an independent model, for as long as you like
 # make simulate SEEDS=1000000 FIRST=0  whole lives under faults, with a clock that is not real; SEED=1234: one life, every event
 # make simulate-planted  which of the planted bugs these lives find, and after how many
@@ -19,7 +20,7 @@
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench bench-growth bench-fares bench-markets bench-designs bench-rebuild
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench bench-growth bench-fares bench-markets bench-designs bench-rebuild
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -36,6 +37,10 @@ check: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	@$(MAKE) --no-print-directory audit
+
+audit: .venv/installed
+	@PYTHONPATH=tests $(PY) -m audit
 
 machine: .venv/installed
 	STEPS=$(or $(STEPS),100000) $(PY) -m pytest tests/test_machine.py $(ARGS)
