@@ -179,7 +179,7 @@ async def test_lost_entries_of_movements_are_added_as_they_say(world: World) -> 
         "3 entries were added as their movements say: 0.20 together"
     ]
     (movement, _) = (await compared(world, OTHER)).found
-    assert "disputes sum to 0.10, entries move 0.00: 0.10 too little; --repair adds the entry" in movement.text
+    assert "disputes sum to 0.10, entries move 0.00: 0.10 too little; --repair adds what is missing" in movement.text
     assert await repair(world.gate, await compared(world, OTHER)) == [
         "1 entries were added as their movements say: 0.10 together"
     ]

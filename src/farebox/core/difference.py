@@ -81,7 +81,7 @@ def differences(number: NumberFacts, traces: Traces = NO_TRACES) -> Iterator[Dif
         micros = number.moved_micros - number.movement_rows_micros
         text = (
             f"refunds, transfers, adjustments and disputes sum to {format_micros(number.movement_rows_micros)}, "
-            f"entries move {format_micros(number.moved_micros)}: {_off(micros)}; --repair adds the entry of each that has none"
+            f"entries move {format_micros(number.moved_micros)}: {_off(micros)}; --repair adds what is missing"
         )
         yield Difference(number.number_id, Kind.MOVEMENTS, micros, text)
     if number.balance_micros != number.entries_micros:
