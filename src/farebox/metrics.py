@@ -78,6 +78,12 @@ BATCH_SIZE = Histogram(
     buckets=_BATCH_BUCKETS,
     registry=REGISTRY,
 )
+LOOP_LATE = Histogram(
+    "farebox_loop_late_seconds",
+    "How late the event loop comes back to a timer; while something blocks it, every request waits.",
+    buckets=_LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
 RELAYS = Counter(
     "farebox_relays_total",
     "Webhooks relayed to applications, by outcome (answered, failed, no_app).",
