@@ -185,7 +185,8 @@ UNPRICED = Counter(
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 LEDGER_DRIFT = Gauge(
     "farebox_ledger_drift",
-    "Numbers whose books differed in the last daily comparison, by kind (charges, topups, balance, usage, wallet).",
+    "Numbers whose books differed in the last daily comparison, by kind "
+    "(charges, topups, movements, balance, usage, wallet).",
     ("kind",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
