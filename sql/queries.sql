@@ -214,8 +214,10 @@ WITH current AS (
 SELECT credited.amount_micros, current.epoch FROM credited, current;
 
 -- step_topup --
--- Moves a top-up into another state without moving money; returns nothing where its state is not among $2 any more.
-UPDATE topup SET state = $3, reason = $4, action_url = NULL, changed_at = to_timestamp($5::bigint / 1000.0)
+-- Moves a top-up into another state without moving money; returns nothing where its state is not among $2 any more. With $6
+-- it is closed: no money can come of it any more.
+UPDATE topup SET state = $3, reason = $4, action_url = NULL, changed_at = to_timestamp($5::bigint / 1000.0),
+                 closed_at = CASE WHEN $6 THEN to_timestamp($5::bigint / 1000.0) END
 WHERE topup_id = $1 AND state = ANY ($2::text[])
 RETURNING topup_id;
 
@@ -241,11 +243,14 @@ SELECT * FROM topup WHERE number_id = $1 AND state <> 'draft' ORDER BY created_a
 -- book_movement --
 -- Books a movement of a number once per reference: document, entries, balances and the top-up that it is about move together.
 -- Money that leaves was taken from a wallet, whose epoch ($9) must still be the number's; into a number it comes in any.
+-- By a transfer or an adjustment nothing comes into a number that is closed.
 -- Of a top-up ($7) it is booked only while its state is among $11 and $12 more of it can be given back.
 WITH current AS (
-    SELECT number_id, epoch FROM number WHERE number_id = ANY (ARRAY[$2, $8]) ORDER BY number_id FOR KEY SHARE
+    SELECT number_id, epoch, closed_at FROM number WHERE number_id = ANY (ARRAY[$2, $8]) ORDER BY number_id FOR KEY SHARE
 ), mine AS (
     SELECT epoch FROM current WHERE number_id = $2 AND ($9::bigint IS NULL OR epoch = $9)
+      AND ($3 NOT IN ('transfer', 'adjustment') OR NOT EXISTS (
+          SELECT FROM current WHERE closed_at IS NOT NULL AND (number_id = $8 OR $4::bigint > 0)))
 ), fits AS (
     SELECT topup_id FROM topup WHERE topup_id = $7 AND number_id = $2 AND state = ANY ($11::text[])
       AND refunded_micros + $12::bigint BETWEEN 0 AND amount_micros FOR UPDATE
@@ -321,9 +326,25 @@ WHERE state IN ('succeeded', 'disputed') AND method <> $3 AND credited_at > to_t
   AND coalesce(looked_at, credited_at) <= to_timestamp($2::bigint / 1000.0)
 ORDER BY coalesce(looked_at, credited_at) LIMIT $4;
 
+-- topups_unclosed --
+-- Payments that have failed or were given up and that their provider may still take money for, the oldest look first; the
+-- older one is, the less often.
+SELECT * FROM topup
+WHERE state IN ('failed', 'cancelled') AND closed_at IS NULL AND provider_id IS NOT NULL
+  AND created_at > to_timestamp($2::bigint / 1000.0)
+  AND coalesce(looked_at, changed_at) <= to_timestamp($1::bigint / 1000.0)
+                                         - (to_timestamp($1::bigint / 1000.0) - created_at) / 10
+ORDER BY looked_at NULLS FIRST LIMIT $3;
+
+-- close_topup --
+-- Its provider has said that no money can come of it any more.
+UPDATE topup SET closed_at = to_timestamp($2::bigint / 1000.0)
+WHERE topup_id = $1 AND closed_at IS NULL AND state IN ('failed', 'cancelled');
+
 -- cancel_drafts --
 -- Previews that nobody confirmed in time.
-UPDATE topup SET state = 'cancelled', reason = 'it was not confirmed in time', changed_at = to_timestamp($1::bigint / 1000.0)
+UPDATE topup SET state = 'cancelled', reason = 'it was not confirmed in time', changed_at = to_timestamp($1::bigint / 1000.0),
+                 closed_at = to_timestamp($1::bigint / 1000.0)
 WHERE state = 'draft' AND created_at <= to_timestamp($2::bigint / 1000.0) RETURNING topup_id;
 
 -- confirm_draft --
@@ -345,7 +366,34 @@ SELECT * FROM payment_card WHERE account_id = $1 AND method = $2;
 SELECT * FROM payment_card WHERE account_id = $1 ORDER BY method;
 
 -- drop_card --
-DELETE FROM payment_card WHERE account_id = $1 AND method = $2 RETURNING card;
+DELETE FROM payment_card WHERE account_id = $1 AND method = $2 AND card = $3;
+
+-- card_customer --
+-- An account's name at a provider, which outlives its card.
+SELECT customer FROM (
+    SELECT customer, created_at FROM payment_card WHERE account_id = $1 AND method = $2
+    UNION ALL
+    SELECT customer, created_at FROM card_link WHERE account_id = $1 AND method = $2) AS known
+ORDER BY created_at DESC LIMIT 1;
+
+-- add_card_link --
+INSERT INTO card_link (method, link_id, account_id, customer, created_at)
+VALUES ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0));
+
+-- card_link --
+SELECT * FROM card_link WHERE method = $1 AND link_id = $2 AND ended_at IS NULL;
+
+-- card_links_open --
+-- Pages whose end nobody has told of and that were not looked at since $1; the older one is, the less often it is looked at.
+SELECT * FROM card_link
+WHERE ended_at IS NULL AND coalesce(looked_at, created_at) <= to_timestamp($1::bigint / 1000.0)
+                                                             - (to_timestamp($1::bigint / 1000.0) - created_at) / 10
+ORDER BY coalesce(looked_at, created_at) LIMIT $2;
+
+-- note_card_link --
+UPDATE card_link SET looked_at = to_timestamp($3::bigint / 1000.0),
+                     ended_at = CASE WHEN $4 THEN to_timestamp($3::bigint / 1000.0) END
+WHERE method = $1 AND link_id = $2;
 
 -- pending_topups --
 -- Of numbers: what is on its way to them.
@@ -359,13 +407,13 @@ SELECT number_id FROM number WHERE number_id = $1 FOR NO KEY UPDATE;
 -- watched --
 -- A number's money, payments and rule, in one snapshot under lock_watch. `declines`: in a row, since the rule was set or a
 -- payment succeeded. `daily_micros`: the mean of its last 7 full days. The cap counts charges, fees included, and those too
--- whose provider never answered: they may turn out to be paid.
+-- that failed and are not closed: they may turn out to be paid. What is on its way counts if it began after $3.
 SELECT r.mode, r.method, r.threshold_micros, r.amount_micros, r.monthly_cap_micros,
        (extract(epoch FROM r.set_at) * 1000)::bigint AS set_ms, t.month::text AS month,
        b.balance_micros - coalesce((SELECT sum(fare_micros) FROM hold h WHERE h.number_id = n.number_id
                                     AND state IN ('reserved', 'accepted')), 0)::bigint AS available_micros,
-       coalesce((SELECT sum(amount_micros) FROM topup p WHERE p.number_id = n.number_id AND state = 'pending'), 0)::bigint
-           AS pending_micros,
+       coalesce((SELECT sum(amount_micros) FROM topup p WHERE p.number_id = n.number_id AND state = 'pending'
+                 AND created_at > to_timestamp($3::bigint / 1000.0)), 0)::bigint AS pending_micros,
        coalesce((SELECT sum(billed_micros) / 7 FROM usage u WHERE u.number_id = n.number_id
                  AND day >= t.today - 7 AND day < t.today), 0)::bigint AS daily_micros,
        p.in_flight, p.month_micros, d.declines, d.declined_ms
@@ -374,7 +422,7 @@ LATERAL (SELECT local_day(to_timestamp($2::bigint / 1000.0), n.timezone) AS toda
                 date_trunc('month', local_day(to_timestamp($2::bigint / 1000.0), n.timezone))::date AS month) AS t,
 LATERAL (SELECT coalesce(bool_or(state = 'pending'), false) AS in_flight,
                 coalesce(sum(amount_micros + fee_micros) FILTER (
-                    WHERE state NOT IN ('draft', 'cancelled') AND NOT (state = 'failed' AND provider_id IS NOT NULL)
+                    WHERE (closed_at IS NULL OR credited_at IS NOT NULL)
                       AND local_day(p.created_at, n.timezone) >= t.month), 0)::bigint AS month_micros,
                 greatest(max(created_at) FILTER (WHERE credited_at IS NOT NULL), r.set_at) AS since
          FROM topup p WHERE p.number_id = n.number_id AND why = 'auto-renewal') AS p,
@@ -390,8 +438,19 @@ WHERE t.number_id = $1 AND t.why = 'auto-renewal' AND t.state = 'failed' AND t.c
                                           = (t.number_id, 'renewal_declined', t.topup_id::text))
 ORDER BY t.created_at;
 
+-- confirmation_untold --
+-- An automatic payment that waits for its payer, of which nobody was told.
+SELECT topup_id, action_url, amount_micros + fee_micros AS charge_micros FROM topup t
+WHERE number_id = $1 AND why = 'auto-renewal' AND state = 'pending' AND action_url IS NOT NULL
+  AND NOT EXISTS (SELECT FROM alert a WHERE (a.number_id, a.kind, a.occasion)
+                                          = (t.number_id, 'renewal_confirm', t.topup_id::text));
+
 -- levels --
-SELECT unit, value, low, crossings FROM alert_level WHERE number_id = $1 ORDER BY unit, value;
+-- A number's levels; what is both in its list and its low_balance_at is one.
+SELECT unit, value, low, crossings FROM alert_level l
+WHERE number_id = $1 AND NOT (unit = 'amount' AND EXISTS (
+    SELECT FROM alert_level n WHERE (n.number_id, n.unit, n.value) = (l.number_id, 'low_balance_at', l.value)))
+ORDER BY unit, value;
 
 -- move_level --
 UPDATE alert_level SET low = $4::boolean, crossings = crossings + $4::boolean::int WHERE number_id = $1 AND unit = $2 AND value = $3
@@ -423,14 +482,39 @@ SELECT number_id FROM topup WHERE why = 'auto-renewal'
 SELECT DISTINCT number_id FROM alert_level WHERE low OR unit = 'days';
 
 -- spikes --
--- The spend of the hour before $1 (hold ids sort by time: $2 to $3), and of the usual hour of the last 7 full days.
-SELECT number_id, hour.micros AS hour_micros, b.balance_micros,
+-- The numbers that spent $4 or more in the first of some hours (hold ids sort by time: from $2 to $3), and what they spent in
+-- the others, which are the same hour of the days before: the mean of those that cost anything; and in the mean hour of the
+-- last 7 full days.
+WITH hours AS (
+    SELECT * FROM unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS t (first, past, place)
+), hour AS (
+    SELECT number_id, sum(coalesce(billed_micros, fare_micros))::bigint AS micros
+    FROM hold JOIN hours ON hold_id >= first AND hold_id < past AND place = 1
+    GROUP BY number_id HAVING sum(coalesce(billed_micros, fare_micros)) >= $4
+)
+SELECT number_id, hour.micros AS hour_micros, b.balance_micros, coalesce(same.micros, 0)::bigint AS same_micros,
        coalesce((SELECT sum(billed_micros) / 168 FROM usage u WHERE u.number_id = hour.number_id
                  AND day >= local_day(to_timestamp($1::bigint / 1000.0), n.timezone) - 7
-                 AND day < local_day(to_timestamp($1::bigint / 1000.0), n.timezone)), 0)::bigint AS usual_micros
-FROM (SELECT number_id, sum(coalesce(billed_micros, fare_micros))::bigint AS micros FROM hold
-      WHERE hold_id >= $2 AND hold_id < $3 GROUP BY number_id) AS hour JOIN number n USING (number_id) JOIN balance b USING (number_id)
-WHERE hour.micros >= $4;
+                 AND day < local_day(to_timestamp($1::bigint / 1000.0), n.timezone)), 0)::bigint AS mean_micros
+FROM hour JOIN number n USING (number_id) JOIN balance b USING (number_id), LATERAL (
+    SELECT avg(micros) FILTER (WHERE micros > 0) AS micros FROM (
+        SELECT sum(coalesce(billed_micros, fare_micros)) AS micros
+        FROM hold h JOIN hours ON h.hold_id >= first AND h.hold_id < past AND place > 1
+        WHERE h.number_id = hour.number_id GROUP BY place) AS days
+) AS same;
+
+-- smart_rules --
+-- Rules in effect whose amounts a formula has proposed, with what their numbers spent on each of the last 28 full days, the
+-- latest first.
+SELECT r.number_id, r.threshold_micros, r.amount_micros, r.proposal, b.balance_micros,
+       (SELECT array_agg(micros ORDER BY back) FROM (
+            SELECT back, coalesce(sum(u.billed_micros), 0)::bigint AS micros
+            FROM generate_series(1, 28) AS back
+            LEFT JOIN usage u ON u.number_id = r.number_id
+                             AND u.day = local_day(to_timestamp($1::bigint / 1000.0), n.timezone) - back
+            GROUP BY back) AS days) AS daily_micros
+FROM renewal_rule r JOIN number n USING (number_id) JOIN balance b USING (number_id)
+WHERE r.mode = 'smart' AND r.threshold_micros IS NOT NULL;
 
 -- cards_ending --
 -- The cards that end within $2 days and that the rule of a number charges.
@@ -499,11 +583,12 @@ FROM generate_series(1, 28) AS back LEFT JOIN usage u ON u.number_id = $1 AND u.
 GROUP BY back ORDER BY back;
 
 -- put_levels --
--- Replaces a number's levels; those that stay keep the side that the balance is on.
+-- Replaces the levels of a number's list; those that stay keep the side that the balance is on.
 WITH asked AS (
     SELECT * FROM unnest($2::text[], $3::bigint[]) AS t (unit, value)
 ), gone AS (
-    DELETE FROM alert_level WHERE number_id = $1 AND (unit, value) NOT IN (SELECT unit, value FROM asked)
+    DELETE FROM alert_level WHERE number_id = $1 AND unit <> 'low_balance_at'
+                              AND (unit, value) NOT IN (SELECT unit, value FROM asked)
 )
 INSERT INTO alert_level (number_id, unit, value) SELECT $1, unit, value FROM asked ON CONFLICT DO NOTHING;
 
@@ -617,7 +702,9 @@ DELETE FROM open_window WHERE ends_at_ms < $1;
 -- The sums of a page of numbers after one, in one snapshot, those of dropped months by their totals; $3: of these numbers only, null: of all.
 SELECT n.number_id, n.epoch, n.currency, n.funds_rule, b.balance_micros, e.*, h.*, s.billed_micros,
        (SELECT coalesce(sum(amount_micros), 0)::bigint FROM topup t
-        WHERE t.number_id = n.number_id AND t.credited_at IS NOT NULL) AS topup_rows_micros
+        WHERE t.number_id = n.number_id AND t.credited_at IS NOT NULL) AS topup_rows_micros,
+       (SELECT coalesce(sum(CASE WHEN m.number_id = n.number_id THEN amount_micros ELSE -amount_micros END), 0)::bigint
+        FROM movement m WHERE m.number_id = n.number_id OR m.other_number = n.number_id) AS movement_rows_micros
 FROM number n JOIN balance b USING (number_id), LATERAL (
     SELECT coalesce(sum(into_micros), 0)::bigint AS entries_micros,
            coalesce(sum(into_micros) FILTER (WHERE kind = 'topup' OR (kind = 'correction' AND NOT of_usage)), 0)::bigint
@@ -905,7 +992,7 @@ FROM number n JOIN account a USING (account_id) LEFT JOIN (
     SELECT number_id, max(micros) AS watch_micros FROM (
         SELECT number_id, threshold_micros AS micros FROM renewal_rule WHERE mode <> 'off'
         UNION ALL
-        SELECT number_id, value FROM alert_level WHERE unit = 'amount') AS levels
+        SELECT number_id, value FROM alert_level WHERE unit <> 'days') AS levels
     GROUP BY number_id) AS w USING (number_id);
 
 -- all_limits --
@@ -1142,14 +1229,16 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
@@ -1158,9 +1247,9 @@ FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        webhook_secret, created_at, auth_international)
+                        webhook_secret, created_at, auth_international, throughput)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            to_timestamp($17::bigint / 1000.0), $19::boolean)
+            to_timestamp($17::bigint / 1000.0), $19::boolean, $20::int)
     ON CONFLICT (number_id) DO UPDATE
     SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
         display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
@@ -1183,7 +1272,8 @@ WITH written AS (
         webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
                               ELSE number.webhook_secret END,
         auth_international = CASE WHEN 'auth_international' = ANY ($18::text[]) THEN excluded.auth_international
-                                  ELSE number.auth_international END
+                                  ELSE number.auth_international END,
+        throughput = CASE WHEN 'throughput' = ANY ($18::text[]) THEN excluded.throughput ELSE number.throughput END
     WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
@@ -1308,7 +1398,8 @@ FROM account a ORDER BY a.name, a.account_id LIMIT $1;
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE account_id = $1 ORDER BY number_id LIMIT $2;
 
 -- usage_by --

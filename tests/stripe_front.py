@@ -1,4 +1,5 @@
-"""A Stripe beside the tests: `localstripe` as a process, and what it lacks in front: idempotency keys, lost answers.
+"""A Stripe beside the tests: `localstripe` as a process, and what it lacks in front: idempotency keys,
+answers that get lost, Checkout, links to banks.
 
 A card is named by its number, https://docs.stripe.com/testing.
 """
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
 from aiohttp import web
@@ -20,6 +22,7 @@ from stripe import WebhookSignature
 
 SECRET_KEY = "sk_test_12345"
 WEBHOOK_SECRET = "whsec_of_the_tests"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 GOOD, DECLINED, ASKS = "4242424242424242", "4000000000000341", "4000002500003155"
 
 
@@ -34,6 +37,8 @@ class Front:
     disputes: dict[str, str] = field(default_factory=dict)  # payment -> the state of its dispute
     kept: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     charges: int = 0
+    unasked: set[str] = field(default_factory=set)  # payments charged off-session whose bank wants its customer asked
+    pages: dict[str, dict[str, Any]] = field(default_factory=dict)  # Checkout sessions in setup mode
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -41,6 +46,8 @@ class Front:
         if request.path == "/v1/disputes":
             state = self.disputes[request.query["payment_intent"]]
             return web.json_response({"object": "list", "data": [{"reason": "fraudulent", "status": state}]})
+        if request.path.startswith("/v1/checkout/sessions"):
+            return web.json_response(await self.page(request.match_info["path"].rpartition("/")[2], body))
         write = request.method == "POST" and request.path in ("/v1/payment_intents", "/v1/refunds")
         fault = self.faults.popleft() if write and self.faults else ""
         if fault == "away":
@@ -49,7 +56,7 @@ class Front:
             if key in self.kept:
                 status, answer = self.kept[key]
             else:
-                status, answer = await self.ask(request.method, request.path_qs, body, request.headers)
+                status, answer = await self.as_stripe(request, body)
                 self.charges += write and request.path == "/v1/payment_intents"
                 if key is not None:
                     self.kept[key] = (status, answer)
@@ -64,23 +71,81 @@ class Front:
         async with self.session.request(method, self.behind + path, data=body, headers=passed) as answer:
             return answer.status, await answer.read()
 
+    async def as_stripe(self, request: web.Request, body: bytes) -> tuple[int, bytes]:
+        """Ask localstripe, and add what it lacks: ways back, what a decline is of, banks that ask off-session."""
+        form = dict(parse_qsl(body.decode()))
+        intent, _, deed = request.path.removeprefix("/v1/payment_intents").strip("/").partition("/")
+        if not request.path.startswith("/v1/payment_intents"):
+            return await self.ask(request.method, request.path_qs, body, request.headers)
+        back = form.pop("return_url", None)
+        if deed == "confirm":
+            assert form.pop("payment_method").startswith("pm_")
+            assert back is not None, "without it the bank's page leads nowhere"
+            self.unasked.remove(intent)
+            return _sent_to_the_bank(await self.ask("GET", f"/v1/payment_intents/{intent}"), self.url)
+        status, answer = await self.ask(request.method, request.path_qs, urlencode(form).encode(), request.headers)
+        if deed == "cancel":
+            self.unasked.discard(intent)
+        if status == 402:
+            error = json.loads(answer)["error"]
+            _, charge = await self.ask("GET", f"/v1/charges/{error['charge']}")
+            _, failed = await self.ask("GET", f"/v1/payment_intents/{json.loads(charge)['payment_intent']}")
+            return 402, json.dumps({"error": {**error, "payment_intent": json.loads(failed)}}).encode()
+        said = json.loads(answer)
+        if form.get("off_session") and said.get("status") == "requires_action":
+            self.unasked.add(said["id"])
+        if said.get("id") in self.unasked:
+            said.update(status="requires_payment_method", next_action=None, payment_method=None)
+            error = {"code": "authentication_required", "message": "Your card was declined.", "type": "card_error"}
+            said["last_payment_error"] = error
+            if request.method == "POST":
+                return 402, json.dumps({"error": {**error, "payment_intent": said}}).encode()
+            return status, json.dumps(said).encode()
+        return _sent_to_the_bank((status, answer), self.url)
+
+    async def page(self, name: str, body: bytes) -> dict[str, Any]:
+        """Checkout in setup mode, of which localstripe has the SetupIntent alone."""
+        if name == "sessions":
+            form = dict(parse_qsl(body.decode()))
+            assert (form["mode"], form["payment_method_types[0]"]) == ("setup", "card")
+            setup = f"customer={form['customer']}&usage=off_session".encode()
+            _, made = await self.ask("POST", "/v1/setup_intents", setup, FORM)
+            name = f"cs_test_{json.loads(made)['id']}"
+            self.pages[name] = {
+                "id": name, "object": "checkout.session", "mode": "setup", "status": "open",
+                "customer": form["customer"],
+                "url": f"{self.url}/pay/{name}", "expires_at": int(time.time()) + 86_400, "setup_intent": None,
+            }  # fmt: skip
+        return self.pages[name]
+
+    async def enter_card(self, name: str, number: str) -> None:
+        """What a payer does at the page."""
+        page, setup = self.pages[name], name.removeprefix("cs_test_")
+        card = await self.card(number)
+        await self.ask("POST", f"/v1/payment_methods/{card}/attach", f"customer={page['customer']}".encode(), FORM)
+        status, _ = await self.ask(
+            "POST", f"/v1/setup_intents/{setup}/confirm", f"payment_method={card}".encode(), FORM
+        )
+        assert status == 200
+        _, method = await self.ask("GET", f"/v1/payment_methods/{card}")
+        page.update(status="complete", setup_intent={"id": setup, "payment_method": json.loads(method)})
+
     async def card(self, number: str) -> str:
         """What Stripe.js makes of a card: a payment method."""
         form = f"type=card&card[number]={number}&card[exp_month]=2&card[exp_year]=2032&card[cvc]=123".encode()
-        status, answer = await self.ask(
-            "POST", "/v1/payment_methods", form, {"Content-Type": "application/x-www-form-urlencoded"}
-        )
+        status, answer = await self.ask("POST", "/v1/payment_methods", form, FORM)
         assert status == 200, answer
         name: str = json.loads(answer)["id"]
         return name
 
-    async def authenticate(self, intent: str, secret: str, *, success: bool) -> None:
-        """What a payer does at the link."""
-        form = f"client_secret={secret}&success={str(success).lower()}".encode()
-        await self.ask(
-            "POST", f"/v1/payment_intents/{intent}/_authenticate", form,
-            {"Content-Type": "application/x-www-form-urlencoded"},
-        )  # fmt: skip
+    async def authenticate(self, link: str | None, *, success: bool) -> None:
+        """What a payer does at the link to the bank."""
+        assert link is not None
+        assert link.startswith(f"{self.url}/bank/")
+        intent = link.rpartition("/")[2]
+        _, said = await self.ask("GET", f"/v1/payment_intents/{intent}")
+        form = f"client_secret={json.loads(said)['client_secret']}&success={str(success).lower()}".encode()
+        await self.ask("POST", f"/v1/payment_intents/{intent}/_authenticate", form, FORM)
 
     def _disputed(self, request: web.Request, answer: bytes) -> bytes:
         intent = request.path.rpartition("/")[2]
@@ -89,6 +154,16 @@ class Front:
         said = json.loads(answer)
         said["latest_charge"]["disputed"] = True
         return json.dumps(said).encode()
+
+
+def _sent_to_the_bank(answered: tuple[int, bytes], url: str) -> tuple[int, bytes]:
+    """A payment that was confirmed with an address to return to has a link, where Stripe.js would be told otherwise."""
+    status, answer = answered
+    said = json.loads(answer)
+    if said.get("status") != "requires_action":
+        return answered
+    said["next_action"] = {"type": "redirect_to_url", "redirect_to_url": {"url": f"{url}/bank/{said['id']}"}}
+    return status, json.dumps(said).encode()
 
 
 @asynccontextmanager

@@ -153,7 +153,7 @@ async def test_price_terms_of_an_account(world: World) -> None:
     quoted = await world.admin("POST", "/v1/quotes", {"number": NUMBER, "message": template()})
     term = quoted["term"]
     assert [term[name] for name in ("fare", "rate", "markup", "tax")] == ["0.005418", "0.0034", "0.001153", "0.000865"]
-    assert "0.0034 is Meta's rate, 0.001153 the account's mark-up, 0.000865 tax" in await said(world, hold)
+    assert "0.0034 USD is Meta's rate, 0.001153 USD the account's mark-up, 0.000865 USD tax" in await said(world, hold)
 
 
 BAD_TERMS = [
@@ -186,7 +186,7 @@ async def test_a_country_that_no_market_names_is_counted(world: World) -> None:
 
 FATES = [
     ([("failed", None)], "it failed"),
-    ([("delivered", REGULAR)], "delivered as regular utility, so 0.0034 USD were charged."),
+    ([("delivered", REGULAR)], "delivered as regular utility. So 0.0034 USD were charged."),
     ([("delivered", {**REGULAR, "category": "marketing"})], "0.0216 USD more than was set aside"),
     ([("failed", None), ("delivered", REGULAR)], "late charge"),
     ([], "its delivery is open; what is set aside comes back by"),

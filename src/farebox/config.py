@@ -135,10 +135,9 @@ class Settings(BaseSettings):
         None, description="Secret that signs Stripe's events to /v1/payments/stripe on the admin port."
     )
     stripe_url: str = Field("https://api.stripe.com", description="Where Stripe's API is.")
-    stripe_confirm_url: str | None = Field(
+    stripe_return_url: str | None = Field(
         None,
-        description="Your page where a payer confirms a payment with Stripe.js (3-D Secure); "
-        "empty: only banks' own pages are linked.",
+        description="Where Stripe and banks send payers back to, as a browser reaches it; empty: the admin port.",
     )
     receipt_issuer: str = Field(
         "", description="Lines of whoever sells, on receipts, with | between them: name, address, Tax ID."

@@ -36,6 +36,7 @@ from farebox.rebuild import Rebuild
 from farebox.rows import NewHold, Resolution
 from farebox.settlement import Settlement
 from farebox.tariffs import Tariffs, local_day
+from farebox.traces import traced
 from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Reserved:
     fare_micros: int
     available_micros: int
     overdrawn: bool  # shadow mode: enforcement would have refused it
+    leaves_at_ms: int  # by our clock: it may wait for its turn
 
     @property
     def hold_id(self) -> UUID:
@@ -71,10 +73,11 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There are not enough funds, or a spend limit would be exceeded; nothing was changed."""
+    """There are not enough funds, a spend limit would be exceeded, or it comes too fast; nothing was changed."""
 
     available_micros: int
-    reached: Reached | None = None  # None: the funds
+    reached: Reached | None = None
+    wait_ms: int = 0  # it comes too fast, and its turn would come after that
 
 
 class Funds:
@@ -92,6 +95,7 @@ class Funds:
         self.resolve = Settlement(wallet, ledger, clock, tariffs, rebuild).resolve
         self.moves = Moves(wallet, ledger, clock, rebuild)
 
+    @traced("reserve")
     async def reserve(
         self,
         number: Number,
@@ -118,7 +122,7 @@ class Funds:
                 await self._rebuild.close(decision, number, [fare.windows_of for fare in fares])
                 continue
             if not decision.taken:
-                return Refused(decision.available_micros, decision.reached)
+                return Refused(decision.available_micros, decision.reached, decision.wait_ms)
             holds = [
                 self._new_hold(
                     number=number,
@@ -148,6 +152,7 @@ class Funds:
                     fare_micros=sum(hold.fare_micros for hold in holds),
                     available_micros=decision.available_micros,
                     overdrawn=decision.overdrawn,
+                    leaves_at_ms=now_ms + decision.wait_ms,
                 )
             # Fenced: the wallet or the claim was lost since. What was taken from the old wallet is gone with it.
             await self._rebuild(number, stale_epoch=decision.epoch)
@@ -306,4 +311,5 @@ def _ask(number: Number, fares: dict[UUID, Fare], now_ms: int, *, key: Key | Non
         limits=limits,
         today=local_day(now_ms, number.zone) if limits else None,
         key=key_counter(key.key_id) if key else "",
+        per_second=number.throughput,
     )

@@ -24,8 +24,8 @@ _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 SENDS = Counter(
     "farebox_sends_total",
-    "Sends by class (free, paid), category and outcome (accepted, rejected, unknown, refused, limited, unavailable, "
-    "invalid).",
+    "Sends by class (free, paid), category and outcome (accepted, rejected, unknown, refused, limited, paced, "
+    "unavailable, invalid).",
     ("class", "category", "outcome"),
     registry=REGISTRY,
 )
@@ -76,6 +76,12 @@ BATCH_SIZE = Histogram(
     "Sends that share one round trip to a store, by queue (take, record, accept).",
     ("queue",),
     buckets=_BATCH_BUCKETS,
+    registry=REGISTRY,
+)
+LOOP_LATE = Histogram(
+    "farebox_loop_late_seconds",
+    "How late the event loop comes back to a timer; while something blocks it, every request waits.",
+    buckets=_LATENCY_BUCKETS,
     registry=REGISTRY,
 )
 RELAYS = Counter(
@@ -179,7 +185,8 @@ UNPRICED = Counter(
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 LEDGER_DRIFT = Gauge(
     "farebox_ledger_drift",
-    "Numbers whose books differed in the last daily comparison, by kind (charges, topups, balance, usage, wallet).",
+    "Numbers whose books differed in the last daily comparison, by kind "
+    "(charges, topups, movements, balance, usage, wallet).",
     ("kind",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",

@@ -36,7 +36,8 @@ from farebox.idempotency import HEADER, Claim, leave
 from farebox.keyed import send_once
 from farebox.ledger import ClaimLostError, LedgerUnavailableError
 from farebox.refusal import refusal
-from farebox.scopes import out_of_scope
+from farebox.scopes import its_turn, out_of_scope
+from farebox.traces import hand_on, note, traced
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ CLOSED = "This phone number is closed: nothing is sent from it. Whoever runs the
 RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then; a longer outage is asked about again
 
 
+@traced("send")
 async def send(gate: Gate, call: Call) -> Reply:
     """Meter and forward one message, once if it has a key; every outcome is an answer."""
     number = call.number
@@ -94,11 +96,13 @@ async def _send(gate: Gate, call: Call, number: Number, message: Message, claim:
         return refusal(gate, call.route.dialect, number, priced.offer.category, outcome)
     if outcome.overdrawn:
         metrics.SHADOW_REFUSALS.labels(metrics.account_label(number.account_id)).inc()
+    await its_turn(gate, outcome)
     reply = await _forward(gate, call, message, priced, outcome, claim=claim)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
 
 
+@traced("decide")
 async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
     """Return what the message costs: a fare for its recipient, or one for each member of a group."""
     number = call.number
@@ -171,6 +175,7 @@ async def _forward(
             "until a status webhook decides; sending again may deliver it twice."
         )
         reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
+    note(hold=hold_id, outcome=outcome, fare_micros=reserved.fare_micros, message_class=reserved.message_class.value)
     decided(
         outcome,
         message_class=reserved.message_class,
@@ -278,12 +283,15 @@ async def _forward_unmetered(gate: Gate, call: Call, claim: Claim | None) -> Rep
         return error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
 
 
+@traced("upstream")
 async def _post(gate: Gate, call: Call, body: bytes, claim: Claim | None) -> Reply:
     """Hand a message to the upstream. From here on its answer is kept for its key, unless nothing left after all."""
     if claim is not None:
         claim.left = True
+    headers = call.headers()
+    hand_on(headers)
     try:
-        return await gate.upstream.send(call.path_qs(), call.headers(), body)
+        return await gate.upstream.send(call.path_qs(), headers, body)
     except NotSentError:
         if claim is not None:
             claim.left = False

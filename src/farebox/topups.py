@@ -8,11 +8,13 @@ it again charges nothing more, and the state in the ledger decides who credits i
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from farebox.cards import look_at_links
 from farebox.core.charge import Unfit, charge
+from farebox.core.money import MAX_MICROS, format_micros
 from farebox.core.topup import Event, State, Topup, sources, step, target, topup_of
 from farebox.directory import Number
 from farebox.gate import UNAVAILABLE, Gate
@@ -80,12 +82,16 @@ async def hindrance(gate: Gate, number: Number, ledger: Ledger | Transaction | N
     )
 
 
-async def confirm_draft(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Topup | None:
+async def confirm_draft(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Topup | Refused | None:
     """Charge a preview at the price that it showed, once; None where it is none of this number's, or too old.
 
     Raises asyncpg.UniqueViolationError where the reference is another top-up's.
     """
     now_ms = gate.clock.now_ms()
+    draft = await gate.ledger.fetch_one("topup", topup_id)
+    asked_micros = draft["amount_micros"] if draft is not None and draft["state"] == State.DRAFT else 0
+    if asked_micros and (sentence := await too_much(gate, number, asked_micros)) is not None:
+        return Refused(sentence)
     await gate.ledger.fetch("confirm_draft", topup_id, number.number_id, now_ms - PREVIEW_MS, reference, now_ms)
     row = await gate.ledger.fetch_one("topup", topup_id)
     if row is None or row["number_id"] != number.number_id or row["state"] in (State.DRAFT, State.CANCELLED):
@@ -112,6 +118,8 @@ async def write_down(
     price = charge(amount_micros, way.terms(number.currency), tax_ppm=number.markup.tax_ppm, currency=number.currency)
     if isinstance(price, Unfit):
         return Refused(f"amount: {price.sentence}.")
+    if (sentence := await too_much(gate, number, amount_micros)) is not None:
+        return Refused(sentence)
     await gate.ledger.fetch(
         "begin_topup",
         topup_id,
@@ -126,6 +134,20 @@ async def write_down(
         gate.clock.now_ms(),
     )
     return None
+
+
+async def too_much(gate: Gate, number: Number, amount_micros: int) -> str | None:
+    """Say that an amount would exceed the largest balance, with all that is on its way; None: it would not.
+
+    Asked before anything is charged: what has been paid must be credited.
+    """
+    money = await gate.ledger.fetch_one("ledger_money", [number.number_id])
+    assert money is not None, "a number has a balance"
+    pending = await gate.ledger.fetch_one("pending_topups", [number.number_id])
+    there_micros = money["balance_micros"] + (0 if pending is None else pending["pending_micros"])
+    if there_micros + amount_micros <= MAX_MICROS:
+        return None
+    return f"amount: the balance would exceed the largest one, {format_micros(MAX_MICROS)}; ask for less."
 
 
 async def look(gate: Gate, number: Number, topup: Topup, *, later: bool = True) -> Topup:
@@ -177,7 +199,8 @@ async def look_at_all(gate: Gate) -> int:
         rows = await gate.ledger.fetch("topups_under_way", now_ms - LOOK_MS, MAX_LOOKED_AT, MANUAL)
         since = (now_ms - WATCHED_MS, now_ms - WATCH_MS)
         watched = await gate.ledger.fetch("topups_to_watch", *since, MANUAL, MAX_WATCHED)
-        for row in [*rows, *watched]:
+        unclosed = await gate.ledger.fetch("topups_unclosed", now_ms - LOOK_MS, now_ms - WATCHED_MS, MAX_WATCHED)
+        for row in [*rows, *watched, *unclosed]:
             number = gate.directory.numbers.get(row["number_id"])
             if number is None:
                 continue
@@ -188,6 +211,7 @@ async def look_at_all(gate: Gate) -> int:
             except Exception:
                 log.exception("top-up %s was not looked at", row["topup_id"])
         await send_refunds(gate)
+        await look_at_links(gate)
     return decided
 
 
@@ -195,8 +219,10 @@ async def _look_again(gate: Gate, number: Number, row: Any) -> Topup:
     age_ms = gate.clock.now_ms() - int(row["created_at"].timestamp() * 1000)
     if row["state"] == State.PENDING and row["provider_id"] is None and age_ms > UNREACHED_MS:
         reason = f"the provider was not reached; whether it charged is found there under {row['topup_id']}"
-        await move(gate, row["topup_id"], Event.FAIL, reason)
+        await move(gate, row["topup_id"], Event.FAIL, reason, closed=False)
         return await read(gate, row["topup_id"])
+    if row["state"] in (State.FAILED, State.CANCELLED):
+        return await _close(gate, number, topup_of(row)) if row["method"] in gate.payments else topup_of(row)
     return await look(gate, number, topup_of(row))
 
 
@@ -205,8 +231,22 @@ async def cancel(gate: Gate, number: Number, topup: Topup) -> Topup:
     if topup.state is State.PENDING and topup.method in gate.payments:
         standing = await gate.payments[topup.method].cancel(await payment_of(gate, number, topup))
         return await take_in(gate, number, topup, standing)
-    await move(gate, topup.topup_id, Event.CANCEL, None)
+    await move(gate, topup.topup_id, Event.CANCEL, None, closed=topup.state is State.DRAFT)
     return await read(gate, topup.topup_id)
+
+
+async def give_up(gate: Gate, number: Number, topup: Topup, reason: str) -> Topup:
+    """Let a payment that is under way count as declined, unless it was paid. No answer: nothing changes."""
+    if topup.method not in gate.payments:
+        return topup
+    try:
+        standing = await gate.payments[topup.method].cancel(await payment_of(gate, number, topup))
+    except MethodUnavailableError as error:
+        log.warning("top-up %s could not be given up yet: %s", topup.topup_id, error)
+        return topup
+    if standing.fate is Fate.CANCELLED:
+        standing = replace(standing, fate=Fate.FAILED, reason=reason)
+    return await take_in(gate, number, topup, standing)
 
 
 async def _ask(gate: Gate, way: Method, number: Number, topup: Topup) -> Standing:
@@ -219,21 +259,43 @@ async def take_in(gate: Gate, number: Number, topup: Topup, standing: Standing) 
     """Book what a provider says of a payment. Repeating it, in any order, changes nothing."""
     now_ms = gate.clock.now_ms()
     await gate.ledger.fetch("note_payment", topup.topup_id, standing.provider_id, standing.action_url, now_ms)
+    if standing.fate is Fate.FAILED and not standing.closed:
+        standing = await _closed(gate, number, await read(gate, topup.topup_id), standing)
     event = _EVENTS.get(standing.fate)
     if event is not None and step(topup.state, event) is not None:
         if event is Event.SUCCEED:
             await gate.funds.confirm(number, topup.topup_id)
         else:
             reason = standing.reason or ("the provider gives no reason" if event is Event.FAIL else None)
-            await move(gate, topup.topup_id, event, reason)
+            await move(gate, topup.topup_id, event, reason, closed=standing.closed)
     await take_back(gate, number, await read(gate, topup.topup_id), standing)
     return await read(gate, topup.topup_id)
 
 
-async def move(gate: Gate, topup_id: UUID, event: Event, reason: str | None) -> bool:
-    """Move a top-up into another state; False where that is not possible (any more)."""
+async def _closed(gate: Gate, number: Number, topup: Topup, failed: Standing) -> Standing:
+    """Have a payment that was declined given up by its provider, so that no money comes of it late; or it has come."""
+    if topup.provider_id is None:
+        return failed
+    try:
+        standing = await gate.payments[topup.method].cancel(await payment_of(gate, number, topup))
+    except MethodUnavailableError as error:
+        log.warning("top-up %s has failed and is not closed yet: %s", topup.topup_id, error)
+        return failed
+    return standing if standing.fate is Fate.SUCCEEDED else replace(failed, closed=standing.closed)
+
+
+async def _close(gate: Gate, number: Number, topup: Topup) -> Topup:
+    """Try again to close a payment that has failed or was given up."""
+    standing = await _closed(gate, number, topup, Standing(Fate.FAILED, topup.provider_id))
+    if standing.closed:
+        await gate.ledger.fetch("close_topup", topup.topup_id, gate.clock.now_ms())
+    return await take_in(gate, number, topup, replace(standing, closed=True))
+
+
+async def move(gate: Gate, topup_id: UUID, event: Event, reason: str | None, *, closed: bool) -> bool:
+    """Move a top-up into another state; False where that is not possible (any more). `closed`: nothing comes of it."""
     rows = await gate.ledger.fetch(
-        "step_topup", topup_id, sources(event), target(event).value, reason, gate.clock.now_ms()
+        "step_topup", topup_id, sources(event), target(event).value, reason, gate.clock.now_ms(), closed
     )
     return bool(rows)
 

@@ -34,6 +34,7 @@ WRITES: dict[tuple[str, str], str | None] = {
     ("POST", "/v1/numbers/{phone_number_id}/open"): "number",
     ("POST", "/v1/payments/{method}"): "topup",
     ("PUT", "/v1/accounts/{account_id}/cards/{method}"): "card",
+    ("POST", "/v1/accounts/{account_id}/cards/{method}/link"): "card link",
     ("DELETE", "/v1/accounts/{account_id}/cards/{method}"): "card",
     ("POST", "/v1/quarantine/{quarantine_id}/replay"): "quarantine",
     ("POST", "/v1/quotes"): None,

@@ -95,6 +95,19 @@ async def test_price_and_fee_stand_between_preview_and_confirm(shop: Api) -> Non
     assert (done["fee"], done["charge"]) == ("0.80", "20.80")
 
 
+async def test_what_would_exceed_the_largest_balance_is_refused_before_it_is_paid(shop: Api) -> None:
+    seen = await preview(shop)
+    await shop.ok("POST", TOPUPS, {"amount": "9007199254.00", "awaited": True}, status=201)  # on its way
+    said = "amount: the balance would exceed the largest one, 9007199254.740991; ask for less."
+    for path, body in (
+        (TOPUPS, {"amount": "1.00", "method": "sandbox"}),
+        (f"{TOPUPS}?preview=true", {"amount": "1.00", "method": "sandbox"}),
+        (TOPUPS, {"preview_id": seen["preview_id"]}),
+    ):
+        assert await shop.refused("POST", path, body) == said
+    assert provider(shop).charges == 0
+
+
 async def test_a_confirm_at_once_charges_once(shop: Api) -> None:
     seen = await preview(shop)
     answers = await asyncio.gather(*(shop.ask("POST", TOPUPS, {"preview_id": seen["preview_id"]}) for _ in range(8)))
@@ -222,7 +235,11 @@ async def test_cards_are_saved_shown_and_forgotten(shop: Api) -> None:
     assert (await shop.refused("PUT", f"{cards}/stripe", {"token": "x"})).startswith("method: stripe is not switched")
     assert "PUT /v1/accounts/b" in await shop.refused("PUT", "/v1/accounts/b/cards/sandbox", {"token": "x"}, status=404)
     await shop.ok("DELETE", f"{cards}/sandbox", status=204)
-    assert await shop.refused("DELETE", f"{cards}/sandbox", status=404) == "Account acme has no saved card of sandbox."
+    said = await shop.refused("DELETE", f"{cards}/sandbox", status=404)
+    assert said == "Account acme has no saved card of sandbox; GET /v1/accounts/acme/cards lists them."
+    assert (await shop.refused("POST", f"{cards}/sandbox/link")).startswith(
+        "method: the sandbox has no page for cards;"
+    )
 
 
 async def test_an_event_of_a_provider_needs_no_token_and_only_makes_us_look(shop: Api) -> None:

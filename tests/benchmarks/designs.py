@@ -8,7 +8,6 @@ Starts stores of its own, durable as in production, and writes the table to test
 import asyncio
 import os
 import platform
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
+from benchmarks.report import Section, say
 from benchmarks.straw.designs import CONNECTIONS, DESIGNS, FARE_MICROS, READERS
 from benchmarks.straw.race import WORKERS, Heat, race
 from farebox.config import Settings
@@ -29,11 +29,8 @@ RESULT = Path(__file__).parent / "results" / "designs.md"
 FEW = 137  # fares there is money for where money is short: odd, and far below what any batch carries
 # (sends at once, fares that there is money for)
 RUNS = ((1_000, FEW), (5_000, FEW), (5_000, 5_000))
+FEWER_ROUNDS = 2  # as a part of all benchmarks
 ROUNDS = 5  # the fastest counts, since whatever else runs on the machine only slows; of overspends the worst
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 def table(results: list[list[Heat]]) -> list[str]:
@@ -100,27 +97,38 @@ fare is {format_micros(FARE_MICROS)} USD. Speed is the best of {ROUNDS} rounds, 
 """
 
 
-async def run_all(folder: Path) -> str:
-    """Run all heats, print the table and return the page."""
+async def run_all(folder: Path, rounds: int = ROUNDS) -> tuple[str, list[str]]:
+    """Run all heats, print the table, and return what it was measured on and the table."""
     results: dict[tuple[int, int, str], list[Heat]] = {}
     async with EmbeddedStores(folder) as stores:
         await migrate(stores.database_url)
         settings = Settings(database_url=stores.database_url, redis_url=stores.redis_url)
         measured_on = f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {await versions(stores)}"
         say(measured_on)
-        for number in range(1, ROUNDS + 1):  # rounds outside, so that a busy minute hits every design alike
+        for number in range(1, rounds + 1):  # rounds outside, so that a busy minute hits every design alike
             for sends, funded in RUNS:
                 for design in DESIGNS:
                     started = time.perf_counter()
                     heat = await race(design, settings, sends=sends, funded=funded)
                     results.setdefault((sends, funded, design), []).append(heat)
                     say(
-                        f"round {number} of {ROUNDS}: {design}, {sends} sends, money for {funded}: accepted "
+                        f"round {number} of {rounds}: {design}, {sends} sends, money for {funded}: accepted "
                         f"{heat.accepted}, {heat.sends_a_second:,.0f}/s ({time.perf_counter() - started:.0f} s)"
                     )
     lines = table(list(results.values()))
     say("\n" + "\n".join(lines))
-    return page(measured_on, lines)
+    return measured_on, lines
+
+
+async def measure() -> Section:
+    """Race the designs as a part of all benchmarks, in fewer rounds."""
+    with tempfile.TemporaryDirectory(prefix="farebox-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # noqa: ASYNC240  the stores' user must be able to enter
+        _, lines = await run_all(folder, FEWER_ROUNDS)
+    return Section(
+        "Two straw designs", [], lines, [f"Best of {FEWER_ROUNDS} rounds; more of it by `make bench-designs`."]
+    )
 
 
 def main() -> None:
@@ -128,9 +136,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="farebox-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the stores' user must be able to enter
-        text = asyncio.run(run_all(folder))
+        measured_on, lines = asyncio.run(run_all(folder))
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(page(measured_on, lines))
     say(f"\nwritten to {os.path.relpath(RESULT)}")
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from benchmarks.population import key_of
+from benchmarks.population import id_of, key_of
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 PATIENCE_S = 10  # for the answers that are still to come when the time is over
@@ -50,8 +50,9 @@ class Run:
         number = 1 if self.numbers == 1 or self.serial % 2 else self.serial // 2 % self.numbers + 1
         body = BODY % (2_000_000 + self.serial % 8_000_000)
         return (
-            f"POST /v23.0/{number}/messages HTTP/1.1\r\nHost: {self.host}\r\nAuthorization: Bearer {key_of(number)}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            f"POST /v23.0/{id_of(number)}/messages HTTP/1.1\r\nHost: {self.host}\r\n"
+            f"Authorization: Bearer {key_of(number)}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
     def send(self, connection: Connection, due: float) -> None:

@@ -1,23 +1,27 @@
-"""Load: as many sends as so many connections can carry (wrk, or the generator here where wrk is not installed)."""
+"""Load: as many sends as connections carry (wrk; our own generator where it is missing), or so many a second."""
 
+import asyncio
 import json
 import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from benchmarks.processes import cpu_s
+from benchmarks.population import FIRST_ID
+from benchmarks.processes import cpu_s, largest_mib, python
 
 SCRIPT = Path(__file__).parent / "peers" / "send.lua"
-UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0}  # as wrk writes them
 APART = 1_000_000  # recipients of one run and of the next
+OPEN_CONNECTIONS = 64  # of the open loop: at 200 sends a second enough for answers that take 300 ms
+LOOK_S = 0.2  # between two looks at the memory of what is measured
 _runs = count()
+
+Seen = tuple[int, float, float, float, int]  # answers, seconds, p50 and p99 in milliseconds, failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Load:
     p99_ms: float
     failures: int  # answers that were not 2xx, and connections that broke
     cpu_s: Mapping[str, float]  # by process, the generator's own included
+    peak_mib: Mapping[str, float]  # resident memory of the largest process, by the process it descends from
 
     @property
     def a_second(self) -> float:
@@ -46,14 +51,28 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "benchmarks.generator"
 
 
-def closed_loop(url: str, *, connections: int, seconds: float, pids: Mapping[str, int], numbers: int = 1) -> Load:
-    """Send on every connection as soon as its answer is here. `pids` are the processes whose CPU time is counted."""
-    before = {name: cpu_s(pid) for name, pid in pids.items()}
-    own = _children_cpu_s()
-    make = _wrk if generator() == "wrk" else _ours
-    answers, took_s, p50, p99, failures = make(url, connections, seconds, numbers)
+async def closed_loop(url: str, *, connections: int, seconds: int, pids: Mapping[str, int], numbers: int = 1) -> Load:
+    """Send on every connection as soon as its answer is here. `pids` are the processes that are watched."""
+    order = {"url": url, "connections": connections, "seconds": seconds, "numbers": numbers}
+    return await _watched(pids, _wrk(order) if generator() == "wrk" else _ours(order))
+
+
+async def open_loop(url: str, *, rate: int, seconds: int, pids: Mapping[str, int], numbers: int = 1) -> Load:
+    """Send at a constant rate, whatever the answers take; times count from the moment at which a send was due."""
+    order = {"url": url, "connections": OPEN_CONNECTIONS, "seconds": seconds, "numbers": numbers, "rate": rate}
+    return await _watched(pids, _ours(order))
+
+
+async def _watched(pids: Mapping[str, int], load: Coroutine[None, None, Seen]) -> Load:
+    before, own = {name: cpu_s(pid) for name, pid in pids.items()}, _children_cpu_s()
+    peak_mib = dict.fromkeys(pids, 0.0)
+    running = asyncio.create_task(load)
+    while not running.done():
+        for name, pid in pids.items():
+            peak_mib[name] = max(peak_mib[name], largest_mib(pid))
+        await asyncio.wait({running}, timeout=LOOK_S)
     spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
-    return Load(answers, took_s, p50, p99, failures, {**spent, "generator": _children_cpu_s() - own})
+    return Load(*running.result(), {**spent, "generator": _children_cpu_s() - own}, peak_mib)
 
 
 def _children_cpu_s() -> float:
@@ -61,39 +80,35 @@ def _children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _wrk(url: str, connections: int, seconds: float, numbers: int) -> tuple[int, float, float, float, int]:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "--latency"]
-    more = {"BENCH_NUMBERS": str(numbers), "BENCH_FIRST": str(next(_runs) * APART)}
-    done = subprocess.run(
-        [*command, "-s", str(SCRIPT), url], capture_output=True, text=True, check=True, env={**os.environ, **more}
+async def _output_of(command: Sequence[str], *, given: str = "", more: Mapping[str, str] | None = None) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(more or {})}
     )
-    said = done.stdout
+    output, _ = await process.communicate(given.encode())
+    assert process.returncode == 0, f"{command[0]} ended with {process.returncode}: {output.decode()}"
+    return output.decode()
+
+
+async def _wrk(order: Mapping[str, object]) -> Seen:
+    command = ["wrk", "-t1", f"-c{order['connections']}", f"-d{order['seconds']}s", "--timeout", "10s", "--latency"]
+    numbers, first = str(order["numbers"]), str(next(_runs) * APART)
+    more = {"BENCH_NUMBERS": numbers, "BENCH_FIRST": first, "BENCH_FIRST_ID": str(FIRST_ID)}
+    said = await _output_of([*command, "-s", str(SCRIPT), str(order["url"])], more=more)
 
     def ms(percentile: int) -> float:
-        found = re.search(rf"{percentile}% +([\d.]+)(us|ms|s)\b", said)
+        found = re.search(rf"{percentile}% +([\d.]+)(us|ms|s|m)\b", said)
         assert found is not None, said
         return float(found[1]) * UNITS_MS[found[2]]
 
-    total = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    total = re.search(r"(\d+) requests in ([\d.]+)(s|m)\b", said)
     assert total is not None, said
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     failures = (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0)
-    return int(total[1]), float(total[2]), ms(50), ms(99), failures
+    return int(total[1]), float(total[2]) * UNITS_MS[total[3]] / 1000, ms(50), ms(99), failures
 
 
-def _ours(url: str, connections: int, seconds: float, numbers: int) -> tuple[int, float, float, float, int]:
-    order = {"url": url, "connections": connections, "seconds": seconds, "numbers": numbers}
-    return _generate({**order, "first": next(_runs) * APART})
-
-
-def _generate(order: Mapping[str, object]) -> tuple[int, float, float, float, int]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.generator"],
-        input=json.dumps(order),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    seen = json.loads(done.stdout)
+async def _ours(order: Mapping[str, object]) -> Seen:
+    given = json.dumps({**order, "first": next(_runs) * APART})
+    seen = json.loads(await _output_of(python("benchmarks.generator"), given=given))
     return seen["answers"], seen["seconds"], seen["p50_ms"], seen["p99_ms"], seen["failures"]

@@ -82,6 +82,10 @@ def cpu_s(pid: int) -> float:
     return ticks / TICKS_A_SECOND
 
 
-def resident_mib(pid: int) -> float:
-    """Return the resident memory of one process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+def largest_mib(pid: int) -> float:
+    """Return the resident memory of the largest of a process and its descendants: of a gateway, its worker."""
+    pages = 0
+    for each in tree(pid):
+        with suppress(OSError):
+            pages = max(pages, int(Path(f"/proc/{each}/statm").read_text().split()[1]))
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB

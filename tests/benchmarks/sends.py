@@ -9,6 +9,7 @@ from benchmarks.stage import open_stage
 
 CONNECTIONS = (32, 128)
 BARS = {32: (0.7, 1.2), 128: (1.0, 1.7)}
+MEMORY_BARS = (120, 80)
 ROUNDS = 3
 SECONDS = 4
 WARM_S = 2
@@ -32,12 +33,12 @@ async def measure() -> Section:
             say(MISSING + ": the row is left out")
         runs: dict[tuple[str, int], list[Load]] = {}
         for name, (url, pids) in targets.items():
-            warm = closed_loop(url, connections=CONNECTIONS[-1], seconds=WARM_S, pids=pids)
+            warm = await closed_loop(url, connections=CONNECTIONS[-1], seconds=WARM_S, pids=pids)
             assert not warm.failures, f"{name}: {warm.failures} of {warm.answers} answers were no 2xx"
         for number in range(1, ROUNDS + 1):  # rounds outside, so that a busy minute hits all alike
             for connections in CONNECTIONS:
                 for name, (url, pids) in targets.items():
-                    load = closed_loop(url, connections=connections, seconds=SECONDS, pids=pids)
+                    load = await closed_loop(url, connections=connections, seconds=SECONDS, pids=pids)
                     runs.setdefault((name, connections), []).append(load)
                     failed = f", {load.failures} FAILED" if load.failures else ""
                     where = f"round {number} of {ROUNDS}: {name}, {connections} connections"
@@ -61,6 +62,9 @@ def _section(runs: dict[tuple[str, int], list[Load]]) -> Section:
                 one.cpu_ms_per_message(*names) / other.cpu_ms_per_message("proxy")
                 for one, other in zip(ours, bare, strict=True)
             )
+    peaks = [load.peak_mib["gateway"] for load in runs[GATEWAY, CONNECTIONS[-1]]]
+    name = f"memory of a worker at {CONNECTIONS[-1]} connections, MiB"
+    figures.append(Figure(name, peaks, *MEMORY_BARS, more_is_better=False))
     failures = sum(load.failures for loads in runs.values() for load in loads)
     notes = [f"Load by {generator()}; {ROUNDS} rounds of {SECONDS} s, all in turn."]
     if failures:

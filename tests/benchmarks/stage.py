@@ -29,8 +29,13 @@ class Stage:
         """Return the process ids of both stores by name."""
         return {child.name.lower(): child.pid for child in self.stores._children}
 
-    async def gateway(self, *, workers: int = 1, **more: str) -> Running:
-        """Start a gateway on these stores, its settings the defaults but for what a benchmark needs."""
+    async def gateway(self, *, workers: int = 1) -> Running:
+        """Start a gateway that serves until the end."""
+        return await self._stack.enter_async_context(self.serving(workers=workers))
+
+    @asynccontextmanager
+    async def serving(self, *, workers: int = 1) -> AsyncIterator[Running]:
+        """Run a gateway on these stores, its settings the defaults but for what a benchmark needs."""
         environment = {
             "FAREBOX_DATABASE_URL": self.stores.database_url,
             "FAREBOX_REDIS_URL": self.stores.redis_url,
@@ -40,11 +45,11 @@ class Stage:
             "FAREBOX_WORKERS": str(workers),
             "FAREBOX_DATA_DIR": str(self.folder / f"gateway-{workers}"),
             "FAREBOX_WALLET_TIMEOUT_S": "2",  # a busy machine is no dead store
-            **more,
         }
         command = python("farebox", "serve", "--port", "0", "--admin-port", "0")
-        starting = start("gateway", command, self.folder, ready=r"gateway (http://\S+) +admin http", more=environment)
-        return await self._stack.enter_async_context(starting)
+        name, ready = f"gateway-{workers}", r"gateway (http://\S+) +admin http"
+        async with start(name, command, self.folder, ready=ready, more=environment) as running:
+            yield running
 
     async def bare(self) -> Running:
         """Start the proxy that enforces nothing."""
@@ -78,9 +83,9 @@ async def open_stage(*, numbers: int = 1) -> AsyncIterator[Stage]:
         folder.chmod(0o711)  # noqa: ASYNC240  the stores' user must be able to enter
         stores = await stack.enter_async_context(EmbeddedStores(folder))
         await migrate(stores.database_url)
-        await populate(stores.database_url, numbers)
         command = python("benchmarks.peers.upstream")
         upstream = await stack.enter_async_context(start("upstream", command, folder, ready=r"serves (\S+)"))
+        await populate(stores.database_url, numbers, app_url=f"{upstream.url}/application")
         stage = Stage(folder, stores, upstream, stack)
         await stage.rebuild_wallets()
         yield stage

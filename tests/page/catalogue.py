@@ -11,12 +11,15 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 
-from farebox.assets import PACKAGE
+from farebox.assets import PACKAGE, asset
+from farebox.core.evidence import WINDOWS
+from farebox.tariff_files import load_folder
 from farebox.web.render import environment
-from farebox.web.screens import funds, messages, movements, settings, usage
+from farebox.web.screens import alerts, funds, limits, messages, movements, settings, usage
 from farebox.web.users import Role
 
 WEB = PACKAGE / "web"
+SENTENCES = (PACKAGE / "admin" / "sentences.py", PACKAGE / "core" / "evidence.py")  # said by the API too, in English
 LOCALES = WEB / "locale"
 SINCE = datetime(2026, 11, 25, tzinfo=UTC)  # a date that does not change with every run
 HEADER = "# What Insights & Billing says, in %s. Texts are gathered by tests/page/catalogue.py.\n#"
@@ -34,7 +37,7 @@ def _of_templates() -> Iterator[str]:
 
 
 def _of_code() -> Iterator[str]:
-    for file in sorted(WEB.rglob("*.py")):
+    for file in (*sorted(WEB.rglob("*.py")), *SENTENCES):
         for node in ast.walk(ast.parse(file.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
             name = getattr(called, "attr", getattr(called, "id", ""))
@@ -47,7 +50,14 @@ def _by_name() -> Iterator[str]:
     yield from (role.name.lower() for role in Role)
     yield from (text.capitalize() for text in usage.CLASSES)
     yield from movements.KINDS.values()
-    for table in (funds.STATES, messages.STATES):
+    yield from ("free", "paid", "delivered", "read", "played")  # of a message and its status, in sentences
+    yield "carries the fare of a conversation whose first message failed"  # as queries.sql writes it
+    yield from WINDOWS.values()
+    for tariff in load_folder(asset("config/tariffs")):
+        yield from (rule.why for rules in tariff.rules.values() for rule in rules)
+    yield from limits.ROWS.values()
+    yield from alerts.KINDS.values()
+    for table in (funds.STATES, messages.STATES, alerts.STATES):
         yield from (words[1] for words in table.values())
     for words in funds.WAYS.values():
         yield from words

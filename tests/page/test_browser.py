@@ -68,7 +68,7 @@ async def test_a_morning(world: World, screen: Page) -> None:
     await screen.get_by_label("Find a message").fill(first.json["messages"][0]["id"])
     await screen.get_by_label("Find a message").press("Enter")
     await expect(screen.get_by_role("heading", name="Why it cost what it cost")).to_be_visible()
-    await expect(screen.get_by_text("0.1365 USD were charged")).to_be_visible()
+    await expect(screen.get_by_text("$0.1365 were charged")).to_be_visible()
 
 
 async def test_the_donut_answers_mouse_and_keyboard(world: World, screen: Page) -> None:

@@ -69,3 +69,12 @@ async def test_paying_by_card(world: World, fin: Reader, amount: str, state: str
         await fin.post(place, deed="look")
         await fin.post(place, deed="cancel")
         assert "cancelled" in (await fin.get(place)).text
+
+
+async def test_a_card_is_saved_and_removed(world: World, fin: Reader) -> None:
+    await fin.post("/billing/cards/sandbox", token="4242-2030-12")
+    assert "•••• 4242" in (await fin.get("/billing")).text
+    assert "token" in (await fin.post("/billing/cards/sandbox", status=422, token="x")).text
+    await fin.post("/billing/cards/sandbox/remove")
+    assert (await world.admin("GET", "/v1/accounts/acme/cards"))["cards"] == []
+    assert "No card is saved." in (await fin.get("/billing")).text

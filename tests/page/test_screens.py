@@ -99,6 +99,42 @@ async def test_alert_levels_are_set_in_place(world: World, reader: Reader) -> No
     assert len((await world.admin("GET", f"/v1/numbers/{NUMBER}/alert-levels"))["levels"]) == 4
 
 
+async def test_spend_limits_are_set_and_shown_with_what_is_used(world: World, reader: Reader) -> None:
+    await world.fund("10.00")
+    path = f"/settings/{NUMBER}/limits"
+    await reader.post(path, **{"day-all": "1.00", "month-marketing": "20"})
+    await world.send(template("summer_sale", to=GERMAN))
+    await world.books_kept()
+    limits = (await world.admin("GET", f"/v1/numbers/{NUMBER}/limits"))["limits"]
+    assert [(one["period"], one["category"], one["limit"]) for one in limits] == [
+        ("day", "all", "1.00"),
+        ("month", "marketing", "20.00"),
+    ]
+    assert "$0.1365 used, $0.8635 left" in (await reader.get(path)).text
+    assert f'href="{path}"' in (await reader.get("/settings")).text
+    wrong = (await reader.post(path, status=422, **{"day-all": "much"})).text
+    assert "is no amount" in wrong
+    assert 'value="much"' in wrong
+    await reader.post(path, **{"day-all": "2.00"})
+    assert len((await world.admin("GET", f"/v1/numbers/{NUMBER}/limits"))["limits"]) == 1
+
+
+async def test_channels_and_what_was_told(world: World, reader: Reader) -> None:
+    await world.fund("10.00")
+    await world.admin("PUT", f"/v1/numbers/{NUMBER}/alert-levels", {"amounts": ["50.00"]})
+    assert "Nobody yet" in (await reader.get("/alerts")).text
+    form = {"kind": "webhook", "target": "https://example.com/alerts", "name": "Books"}
+    made = (await reader.post("/alerts/channels", status=200, **form)).text
+    (secret,) = re.findall(r'<code class="secret">([^<]+)</code>', made)
+    shown = (await reader.get("/alerts")).text
+    assert "https://example.com/alerts" in shown
+    assert secret not in shown
+    assert "must be" in (await reader.post("/alerts/channels", status=422, **form | {"target": "nowhere"})).text
+    (channel,) = (await world.admin("GET", "/v1/accounts/acme/channels"))["channels"]
+    await reader.post(f"/alerts/channels/{channel['channel_id']}/remove")
+    assert (await world.admin("GET", "/v1/accounts/acme/channels"))["channels"] == []
+
+
 async def test_a_tax_id_is_checked(world: World, reader: Reader) -> None:
     assert (await reader.post("/billing", status=422, country="DE", tax_id="DE123")).text.count("DE123") >= 1
     await reader.post("/billing", country="de", tax_id="DE136695976", legal_name="Acme GmbH", address="Weg 1\nBerlin")
@@ -118,8 +154,12 @@ async def test_messages_are_found_and_explain_themselves(world: World, reader: R
         assert (await reader.get(f"/messages?q={asked}", status=303)).headers["Location"] == f"/messages/{hold}"
     assert "Nothing was found" in (await reader.get("/messages?q=0000")).text
     page = (await reader.get(f"/messages/{hold}")).text
-    assert "0.1365 USD were charged" in page
+    assert "$0.1365 were charged" in page
     assert GERMAN not in page
+    reader.language = "de-DE"
+    page = (await reader.get(f"/messages/{hold}")).text
+    assert "eine Marketing-Vorlage kostet den Marketing-Preis des Marktes" in page
+    assert "So wurden 0,1365\xa0$ berechnet." in page
     assert GERMAN not in (await reader.get("/messages")).text
     await reader.get("/messages/00000000-0000-0000-0000-000000000000", status=404)
 

@@ -13,7 +13,7 @@ from farebox import topups
 from farebox.config import Settings
 from farebox.core.fare import price
 from farebox.core.message import Kind, Message
-from farebox.core.renewal import BACKOFF_MS
+from farebox.core.renewal import BACKOFF_MS, PENDING_MS
 from farebox.core.topup import topup_of
 from farebox.funds import Fare, Refused
 from farebox.gate import Gate, open_gate
@@ -94,7 +94,8 @@ class Storm:
         await topups.look(gate, gate.directory.numbers[topup.number_id], topup)
 
     async def money(self, number_id: str) -> Any:
-        return await self.gates[0].ledger.fetch_one("watched", number_id, self.gates[0].clock.now_ms())
+        now_ms = self.gates[0].clock.now_ms()
+        return await self.gates[0].ledger.fetch_one("watched", number_id, now_ms, now_ms - PENDING_MS)
 
     async def paid(self, number_id: str) -> int:
         """How many automatic payments the ledger has credited, or waits for."""

@@ -1,11 +1,14 @@
-"""The cards that payment providers keep for accounts. Card numbers never come here: a provider's page makes tokens."""
+"""The cards that payment providers keep for accounts. No card number comes here: a provider's page takes it."""
 
-from datetime import date
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
 from typing import Annotated
 
 import asyncpg
 from pydantic import Field
 
+from farebox import cards
 from farebox.admin.fields import Secret
 from farebox.admin.models import Given, Nothing, Taken
 from farebox.admin.problems import RETRY_AFTER_S, ProblemError
@@ -17,7 +20,9 @@ from farebox.payments import CardError, MethodUnavailableError
 class CardPut(Taken):
     """A card, as its provider's page names it."""
 
-    token: Annotated[Secret, Field(description="Of Stripe a payment method, pm_..., that Stripe.js made.")]
+    token: Annotated[
+        Secret, Field(description="Of Stripe a payment method, pm_..., as Stripe.js or your own page made it.")
+    ]
 
 
 class Card(Given):
@@ -27,6 +32,14 @@ class Card(Given):
     brand: str
     last4: str
     expires: date = Field(description="The last day that it is good.")
+
+
+class CardLink(Given):
+    """A page of the provider's, where the payer enters a card. The card is saved once that is done."""
+
+    method: str
+    url: str = Field(description="Where to send the payer.")
+    expires_at: datetime
 
 
 class Cards(Given):
@@ -46,38 +59,47 @@ async def put(ask: Ask[CardPut, Nothing]) -> Answer:
     """Save a card in place of the one before."""
     gate, method = ask.gate, ask.path["method"]
     account = await _account(gate, ask.path["account_id"])
-    account_id = account["account_id"]
-    way = gate.payments.get(method)
-    if way is None:
-        raise ProblemError(422, f"method: {method} is not switched on; there is {', '.join(sorted(gate.payments))}.")
-    known = await gate.ledger.fetch_one("card", account_id, method)
-    try:
-        customer = None if known is None else known["customer"]
-        card = await way.save_card(account_id, account["billing_email"], ask.body.token, customer)
-    except CardError as error:
-        raise ProblemError(422, f"token: {error}.") from None
-    except MethodUnavailableError as error:
-        raise ProblemError(503, f"{error}; try again.", headers={"Retry-After": RETRY_AFTER_S}) from error
-    await gate.ledger.fetch(
-        "put_card",
-        account_id,
-        method,
-        card.customer,
-        card.card,
-        card.brand,
-        card.last4,
-        card.expires,
-        gate.clock.now_ms(),
-    )
+    with _refusals(gate, method, "token"):
+        card = await cards.save(gate, account, method, ask.body.token)
     return Answer(Card(method=method, brand=card.brand, last4=card.last4, expires=card.expires))
 
 
+async def link(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Make a page of the provider's where the payer enters a card; it takes the place of the one before."""
+    gate, method = ask.gate, ask.path["method"]
+    account = await _account(gate, ask.path["account_id"])
+    with _refusals(gate, method, "method"):
+        made = await cards.make_link(gate, account, method)
+    return Answer(CardLink(method=method, url=made.url, expires_at=made.expires_at), 201)
+
+
 async def drop(ask: Ask[Nothing, Nothing]) -> Answer:
-    """Forget a card: nothing can be charged to it from here any more."""
-    account_id, method = ask.path["account_id"], ask.path["method"]
-    if not await ask.gate.ledger.fetch("drop_card", account_id, method):
-        raise ProblemError(404, f"Account {account_id} has no saved card of {method}.")
+    """Let provider and farebox forget a card: nothing can be charged to it from here any more."""
+    gate, account_id, method = ask.gate, ask.path["account_id"], ask.path["method"]
+    card = await gate.ledger.fetch_one("card", account_id, method)
+    if card is None:
+        raise ProblemError(
+            404, f"Account {account_id} has no saved card of {method}; GET /v1/accounts/{account_id}/cards lists them."
+        )
+    try:
+        await cards.forget(gate, card)
+    except MethodUnavailableError as error:
+        sentence = f"The card is still saved ({error}); try again."
+        raise ProblemError(503, sentence, headers={"Retry-After": RETRY_AFTER_S}) from error
     return Answer(None, 204)
+
+
+@contextmanager
+def _refusals(gate: Gate, method: str, field: str) -> Iterator[None]:
+    """Say what a provider does not take, and where the method is not switched on."""
+    if method not in gate.payments:
+        raise ProblemError(422, f"method: {method} is not switched on; there is {', '.join(sorted(gate.payments))}.")
+    try:
+        yield
+    except CardError as error:
+        raise ProblemError(422, f"{field}: {error}.") from None
+    except MethodUnavailableError as error:
+        raise ProblemError(503, f"{error}; try again.", headers={"Retry-After": RETRY_AFTER_S}) from error
 
 
 async def _account(gate: Gate, account_id: str) -> asyncpg.Record:

@@ -32,6 +32,15 @@ MONEY_ROUTES: tuple[Route, ...] = (
         problems=(404,),
     ),
     write(
+        "POST",
+        f"{CARDS}/{{method}}/link",
+        "Make a page of the provider's where the payer enters the card",
+        cards.link,
+        body=Nothing,
+        answers={201: cards.CardLink},
+        problems=(404,),
+    ),
+    write(
         "DELETE",
         f"{CARDS}/{{method}}",
         "Forget a card",

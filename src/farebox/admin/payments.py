@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from farebox import topups
+from farebox import cards, topups
 from farebox.admin.models import Given, Nothing
 from farebox.admin.problems import RETRY_AFTER_S, ProblemError
 from farebox.admin.routing import Answer, Ask
@@ -12,11 +12,11 @@ from farebox.payments import EventError, MethodUnavailableError
 class Heard(Given):
     """An event that was heard."""
 
-    known: bool = Field(description="Whether it is about a top-up of ours.")
+    known: bool = Field(description="Whether it is about a top-up of ours, or a page where a card is entered.")
 
 
 async def hear(ask: Ask[Nothing, Nothing]) -> Answer:
-    """Look at the payment that an event is about. Repeated, late or in another order it changes nothing twice."""
+    """Look at the payment or card that an event is about. Repeated, late or reordered it changes nothing twice."""
     method = ask.gate.payments.get(ask.path["method"])
     if method is None:
         raise ProblemError(404, f"The payment method {ask.path['method']} is not switched on.")
@@ -26,7 +26,8 @@ async def hear(ask: Ask[Nothing, Nothing]) -> Answer:
     except EventError as error:
         raise ProblemError(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
     try:
-        return Answer(Heard(known=await topups.hear(ask.gate, method.name, *named)))
+        known = await topups.hear(ask.gate, method.name, *named) or await cards.hear(ask.gate, method.name, named[0])
+        return Answer(Heard(known=known))
     except MethodUnavailableError as error:
         sentence = f"{error}; tell it again."
         raise ProblemError(503, sentence, headers={"Retry-After": RETRY_AFTER_S}) from error

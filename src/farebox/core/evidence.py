@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from farebox.core.words import PLAIN, Words
+
 _PIECE = re.compile(
     r"(?P<window>csw|fep|fep_offer) until (?P<until>\d+)"
     r"|unit (?P<unit>\d+) of (?P<size>\d+) in (?P<pool>\S+)"
@@ -48,20 +50,25 @@ def read_evidence(text: str) -> Evidence:
     return Evidence(windows=tuple(windows), **found)
 
 
-def say_evidence(text: str, zone: tzinfo = UTC) -> str:
+def say_evidence(text: str, zone: tzinfo = UTC, words: Words = PLAIN) -> str:
     """Write evidence for people, times in their zone; "" where there is none."""
-    evidence = read_evidence(text)
-    said = [f"{WINDOWS[name]} open until {say_time(ends_ms, zone)}" for name, ends_ms in evidence.windows]
-    if evidence.unit is not None:
-        said.append(f"free unit {evidence.unit:,} of {evidence.pool_size:,} in {evidence.pool}")
+    evidence, say = read_evidence(text), words.say
+    said = [
+        say("%(window)s open until %(time)s", window=say(WINDOWS[name]), time=words.moment(_at(ends_ms), zone))
+        for name, ends_ms in evidence.windows
+    ]
+    if evidence.unit is not None and evidence.pool_size is not None:
+        unit, size = words.count(evidence.unit), words.count(evidence.pool_size)
+        said.append(say("free unit %(unit)s of %(size)s in %(pool)s", unit=unit, size=size, pool=evidence.pool))
     if evidence.conversation is not None:
-        ends = evidence.conversation_until_ms
-        state = "not delivered yet" if ends is None else f"open until {say_time(ends, zone)}"
-        said.append(f"{evidence.conversation} conversation {state}")
+        ends_ms, category = evidence.conversation_until_ms, evidence.conversation
+        if ends_ms is None:
+            said.append(say("%(category)s conversation not delivered yet", category=category))
+        else:
+            until = words.moment(_at(ends_ms), zone)
+            said.append(say("%(category)s conversation open until %(time)s", category=category, time=until))
     return ", ".join(said)
 
 
-def say_time(at_ms: int, zone: tzinfo = UTC) -> str:
-    """Write a moment: "2026-11-22 18:04:09 UTC"."""
-    at = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(zone)
-    return f"{at:%Y-%m-%d %H:%M:%S} {at.tzname()}"
+def _at(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms // 1000, UTC)

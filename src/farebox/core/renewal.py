@@ -15,6 +15,10 @@ from farebox.core.money import MICROS_PER_UNIT
 
 # After each decline in a row, in ms: a card that was declined once may be over its limit for a day, not for a minute.
 BACKOFF_MS = (5 * 60_000, 60 * 60_000, 12 * 3_600_000)
+CONFIRM_MS = 86_400_000  # how long a payer may take to confirm at the bank; after that it counts as declined
+PENDING_MS = (
+    3 * 86_400_000
+)  # what is on its way for longer does not hold a payment back: a bank transfer takes 1 to 2 days
 MAX_DECLINES = len(BACKOFF_MS) + 1  # in a row: then it stops, and the owner must set the rule again
 
 DAYS_KEPT = 3  # smart: the threshold covers a weekend, in which nobody answers a declined card
@@ -22,6 +26,7 @@ DAYS_ADDED = 14  # smart: a payment every two weeks keeps fixed fees small and l
 RECENT_DAYS = 7  # whole weeks: a weekday is compared with itself
 EARLIER_DAYS = 21
 MAX_TREND_PERCENT = 200  # a week that doubled may double again; more is a campaign, not a trend
+MOVED_PERCENT = 25  # so far from what was accepted a new proposal is worth a word; a day more or less moves it a little
 FORMULA = (
     "per day = spend of the last 7 full days / 7; trend = that / the mean of the 21 days before, at least 100 % and at "
     "most 200 %; expected = per day x trend; threshold = 3 x expected; amount = 14 x expected; both rounded up to "
@@ -51,9 +56,9 @@ class Facts:
     """What the ledger knows of a number's money and payments."""
 
     available_micros: int
-    pending_micros: int  # top-ups of any kind that are on their way
+    pending_micros: int  # top-ups of any kind that are on their way, for less than PENDING_MS
     in_flight: bool  # one of them is an auto-renewal
-    month_micros: int  # charged, or being charged, by auto-renewal this month
+    month_micros: int  # charged by auto-renewal this month, being charged, or declined and not closed by its provider
     declines: int  # in a row, since the rule was set or a payment succeeded
     declined_ms: int | None  # when the last one was
     now_ms: int
@@ -109,6 +114,11 @@ class Proposal:
         """Return what names it: another threshold or amount has another id."""
         text = f"{self.threshold_micros} {self.amount_micros}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def has_moved(accepted_micros: int, proposed_micros: int) -> bool:
+    """Tell whether a proposed amount is far from the one that was accepted."""
+    return abs(proposed_micros - accepted_micros) * 100 >= MOVED_PERCENT * accepted_micros
 
 
 def propose(daily_micros: Sequence[int]) -> Proposal | None:

@@ -10,6 +10,7 @@ from farebox.payments.manual import Manual
 from farebox.payments.method import (
     Card,
     CardError,
+    CardLink,
     EventError,
     Fate,
     Method,
@@ -23,6 +24,7 @@ from farebox.payments.sandbox import Sandbox
 __all__ = [
     "Card",
     "CardError",
+    "CardLink",
     "EventError",
     "Fate",
     "Method",
@@ -49,13 +51,14 @@ def open_methods(settings: Settings) -> Mapping[str, Method]:
         from farebox.payments.stripe_cards import Stripe  # noqa: PLC0415  20 MB and half a second that few need
 
         secret = settings.stripe_webhook_secret
+        scheme = "https" if settings.tls_certificate else "http"
         methods.append(
             Stripe(
                 card,
                 api_key=settings.stripe_api_key.get_secret_value(),
                 webhook_secret=None if secret is None else secret.get_secret_value(),
                 url=settings.stripe_url,
-                confirm_url=settings.stripe_confirm_url,
+                return_url=settings.stripe_return_url or f"{scheme}://{settings.host}:{settings.admin_port}/",
             )
         )
     return {method.name: method for method in methods}

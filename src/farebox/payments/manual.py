@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from farebox.core.charge import Terms
-from farebox.payments.method import Card, CardError, EventError, Fate, Payment, Standing
+from farebox.payments.method import Card, CardError, CardLink, EventError, Fate, Payment, Standing
 
 
 class Manual:
@@ -23,6 +23,17 @@ class Manual:
         """Refuse: nothing is charged here."""
         raise CardError("a bank transfer needs no card")
 
+    async def card_link(self, account_id: str, email: str | None, customer: str | None) -> CardLink:  # noqa: ARG002
+        """Refuse: nothing is charged here."""
+        raise CardError("a bank transfer needs no card")
+
+    async def linked_card(self, link_id: str) -> Card | Fate:  # noqa: ARG002
+        """Tell that there is none."""
+        return Fate.CANCELLED
+
+    async def forget_card(self, card: str) -> None:
+        """Know no card."""
+
     async def charge(self, payment: Payment) -> Standing:
         """Wait for the admin."""
         return Standing(Fate.PENDING, payment.provider_id)
@@ -33,7 +44,7 @@ class Manual:
 
     async def cancel(self, payment: Payment) -> Standing:
         """Give it up: no provider has to be asked."""
-        return Standing(Fate.CANCELLED, payment.provider_id)
+        return Standing(Fate.CANCELLED, payment.provider_id, closed=True)
 
     async def refund(self, payment: Payment, refund_id: UUID, micros: int) -> None:
         """Leave the transfer to whoever asked for it: the books are what farebox keeps."""

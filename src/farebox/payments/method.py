@@ -7,7 +7,7 @@ repeated, late, lost or in any order.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -53,6 +53,7 @@ class Standing:
     action_url: str | None = None  # where the payer has to confirm it
     refunded_micros: int = 0  # of the total
     disputed: str | None = None  # the reason of a dispute that is open or lost; None: there is none
+    closed: bool = False  # of one that failed or was cancelled: no money can come of it any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,16 @@ class Card:
     brand: str
     last4: str
     expires: date  # the last day that it is good
+
+
+@dataclass(frozen=True, slots=True)
+class CardLink:
+    """A page of the provider where a payer enters a card."""
+
+    link_id: str  # as the provider names it
+    customer: str
+    url: str
+    expires_at: datetime
 
 
 class CardError(Exception):
@@ -86,6 +97,18 @@ class Method(Protocol):
         `customer` is the account's name there, None where it has none yet. Raises CardError, MethodUnavailableError.
         """
 
+    async def card_link(self, account_id: str, email: str | None, customer: str | None) -> CardLink:
+        """Make a page where a card is entered for an account. Raises CardError, MethodUnavailableError."""
+
+    async def linked_card(self, link_id: str) -> Card | Fate:
+        """Return the card that was entered at a page; PENDING: none yet; CANCELLED: none any more.
+
+        Raises CardError, MethodUnavailableError.
+        """
+
+    async def forget_card(self, card: str) -> None:
+        """Let the provider forget a card; one that it does not know is forgotten. Raises MethodUnavailableError."""
+
     def terms(self, currency: str) -> Terms:
         """Return fee, limits and the smallest step."""
 
@@ -102,7 +125,7 @@ class Method(Protocol):
         """Give part of a payment back to its payer, once per refund id. Raises MethodUnavailableError, RefundError."""
 
     def read_event(self, body: bytes, signature: str) -> tuple[str | None, str | None]:
-        """Return the payment that an event is about: its name at the provider, and the top-up that it names.
+        """Return what an event is about: a payment or a card's page by its provider's name, and the top-up it names.
 
         Raises EventError where the signature is wrong.
         """

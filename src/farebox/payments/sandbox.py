@@ -21,7 +21,16 @@ from uuid import UUID
 
 from farebox.core.charge import Terms, unit_micros
 from farebox.core.money import MICROS_PER_UNIT
-from farebox.payments.method import Card, CardError, Fate, MethodUnavailableError, Payment, RefundError, Standing
+from farebox.payments.method import (
+    Card,
+    CardError,
+    CardLink,
+    Fate,
+    MethodUnavailableError,
+    Payment,
+    RefundError,
+    Standing,
+)
 
 CENT = MICROS_PER_UNIT // 100
 DECLINED, LATE, CONFIRM, SILENT, STUCK = "declined", "late", "confirm", "silent", "stuck"
@@ -65,6 +74,19 @@ class Sandbox:
         expires = date(year, month, monthrange(year, month)[1])
         return Card(customer or f"customer_{account_id}", f"card_{match[1]}", "play money", match[1], expires)
 
+    async def card_link(self, account_id: str, email: str | None, customer: str | None) -> CardLink:  # noqa: ARG002
+        """Refuse: there is no page."""
+        raise CardError(
+            "the sandbox has no page for cards; PUT a token like 4242-2030-12: its last digits, year and month"
+        )
+
+    async def linked_card(self, link_id: str) -> Card | Fate:  # noqa: ARG002
+        """Tell that there is none."""
+        return Fate.CANCELLED
+
+    async def forget_card(self, card: str) -> None:
+        """Keep no card: its name says all."""
+
     async def charge(self, payment: Payment) -> Standing:
         """Make a payment, or tell how the one that was made stands."""
         kept = self.payments.get(payment.topup_id)
@@ -85,9 +107,9 @@ class Sandbox:
         """Give a payment up that is still pending."""
         kept = self.payments.get(payment.topup_id)
         if kept is None:
-            return Standing(Fate.CANCELLED)
+            return Standing(Fate.CANCELLED, closed=True)
         if kept.standing.fate is Fate.PENDING:
-            kept.standing = replace(kept.standing, fate=Fate.CANCELLED, action_url=None)
+            kept.standing = replace(kept.standing, fate=Fate.CANCELLED, action_url=None, closed=True)
         return kept.standing
 
     async def refund(self, payment: Payment, refund_id: UUID, micros: int) -> None:
@@ -124,7 +146,7 @@ class Sandbox:
         conduct = self.next.popleft() if self.next else BY_CENTS.get(cents, "")
         name = f"sandbox_{payment.topup_id.hex}"
         if conduct == DECLINED:
-            standing = Standing(Fate.FAILED, name, "The card was declined: insufficient funds.")
+            standing = Standing(Fate.FAILED, name, "The card was declined: insufficient funds.", closed=True)
         elif conduct == CONFIRM:
             standing = Standing(Fate.PENDING, name, action_url=f"https://pay.example/confirm/{name}")
         elif conduct in (LATE, STUCK):

@@ -1,8 +1,11 @@
 """Cards by Stripe: a customer for each account, its saved card, and a PaymentIntent for each top-up.
 
-A PaymentIntent is made and confirmed in one call, under the top-up's id as idempotency key: repeated within a day it is
-the same payment (https://docs.stripe.com/api/idempotent_requests). Its state at Stripe is the only thing believed; an
-event is checked for its signature, and only says which payment to look at.
+A card is entered at a page of Stripe's (Checkout in setup mode, https://docs.stripe.com/payments/save-and-reuse), so
+no page of ours meets one. A PaymentIntent is made and confirmed in one call, under the top-up's id as idempotency key:
+repeated within a day it is the same payment (https://docs.stripe.com/api/idempotent_requests). Where a bank wants its
+customer to confirm, Stripe gives a link that leads to the bank and back. A decline is final here, so the PaymentIntent
+is cancelled: the next try is another top-up. Its state at Stripe is the only thing believed; an event is checked for
+its signature, and only says what to look at.
 """
 
 import json
@@ -11,9 +14,8 @@ from calendar import monthrange
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 import stripe
@@ -23,6 +25,7 @@ from farebox.core.money import MICROS_PER_UNIT
 from farebox.payments.method import (
     Card,
     CardError,
+    CardLink,
     EventError,
     Fate,
     MethodUnavailableError,
@@ -31,6 +34,7 @@ from farebox.payments.method import (
     Standing,
 )
 
+log = logging.getLogger(__name__)
 logging.getLogger("stripe").setLevel(logging.WARNING)  # it writes two lines a call
 TIMEOUT_S = 20  # Stripe answers a charge in about two seconds; the bank behind it may take ten
 RETRIES = 1  # of the library, for a connection that was cut; whoever is still without an answer looks again later
@@ -51,12 +55,10 @@ class Stripe:
     name = "stripe"
     needs_card = True
 
-    def __init__(
-        self, terms: Terms, *, api_key: str, webhook_secret: str | None, url: str, confirm_url: str | None
-    ) -> None:
+    def __init__(self, terms: Terms, *, api_key: str, webhook_secret: str | None, url: str, return_url: str) -> None:
         self._terms = terms
         self._webhook_secret = webhook_secret
-        self._confirm_url = confirm_url
+        self._return_url = return_url
         self._http = stripe.AIOHTTPClient(timeout=TIMEOUT_S)
         self._api = stripe.StripeClient(
             api_key, base_addresses={"api": url.rstrip("/")}, http_client=self._http, max_network_retries=RETRIES
@@ -68,23 +70,49 @@ class Stripe:
 
     async def save_card(self, account_id: str, email: str | None, token: str, customer: str | None) -> Card:
         """Attach a payment method to the account's customer, who is made where there is none."""
+        async with _asked_of_cards():
+            customer = customer or await self._new_customer(account_id, email)
+            return _card(customer, await self._api.payment_methods.attach_async(token, {"customer": customer}))
+
+    async def card_link(self, account_id: str, email: str | None, customer: str | None) -> CardLink:
+        """Make a page of Stripe's where a card is entered; it is good for a day."""
+        async with _asked_of_cards():
+            customer = customer or await self._new_customer(account_id, email)
+            parameters: Any = {
+                "mode": "setup",
+                "customer": customer,
+                "payment_method_types": ["card"],
+                "success_url": self._return_url,
+                "cancel_url": self._return_url,
+                "metadata": {"account_id": account_id},
+            }
+            session: Any = await self._api.checkout.sessions.create_async(parameters)
+        return CardLink(session.id, customer, session.url, datetime.fromtimestamp(session.expires_at, UTC))
+
+    async def linked_card(self, link_id: str) -> Card | Fate:
+        """Return the card that was entered at a page of Stripe's."""
+        async with _asked_of_cards():
+            session: Any = await self._api.checkout.sessions.retrieve_async(
+                link_id, {"expand": ["setup_intent.payment_method"]}
+            )
+        if session.status == "complete":
+            return _card(session.customer, session.setup_intent.payment_method)
+        return Fate.PENDING if session.status == "open" else Fate.CANCELLED
+
+    async def forget_card(self, card: str) -> None:
+        """Detach a payment method from its customer: Stripe charges nothing to it any more."""
         async with _asked():
             try:
-                if customer is None:
-                    made: Any = await self._api.customers.create_async(
-                        {"metadata": {"account_id": account_id}, **({"email": email} if email else {})},
-                        {"idempotency_key": f"customer-{account_id}"},
-                    )
-                    customer = made.id
-                assert customer is not None, "Stripe names what it makes"
-                method: Any = await self._api.payment_methods.attach_async(token, {"customer": customer})
-            except (stripe.CardError, stripe.InvalidRequestError) as error:
-                raise CardError(f"Stripe does not take it: {_said(error)}") from error
-        if method.type != "card":
-            raise CardError(f"it is a {method.type}, not a card")
-        year, month = method.card.exp_year, method.card.exp_month
-        expires = date(year, month, monthrange(year, month)[1])
-        return Card(customer, method.id, method.card.brand[:32], method.card.last4, expires)
+                await self._api.payment_methods.detach_async(card)
+            except stripe.InvalidRequestError as error:
+                log.warning("Stripe had no such card to detach: %s", _said(error))
+
+    async def _new_customer(self, account_id: str, email: str | None) -> str:
+        made: Any = await self._api.customers.create_async(
+            {"metadata": {"account_id": account_id}, **({"email": email} if email else {})},
+            {"idempotency_key": f"customer-{account_id}"},
+        )
+        return str(made.id)
 
     async def charge(self, payment: Payment) -> Standing:
         """Make and confirm the PaymentIntent of a top-up; a decline is an answer."""
@@ -95,22 +123,39 @@ class Stripe:
             "payment_method": payment.card,
             "payment_method_types": ["card"],
             "confirm": True,
+            "return_url": self._return_url,
             "metadata": {"topup_id": str(payment.topup_id), "number_id": payment.number_id},
             **({"off_session": True} if payment.off_session else {}),
         }
         async with _asked():
             try:
-                intent = await self._api.payment_intents.create_async(
+                intent: Any = await self._api.payment_intents.create_async(
                     parameters, {"idempotency_key": str(payment.topup_id)}
                 )
             except stripe.CardError as error:
-                failed = getattr(error.error, "payment_intent", None)
-                if failed is None:
+                intent = _declined(error)
+                if intent is None:
                     return Standing(Fate.FAILED, reason=f"The card was declined: {_said(error)}")
-                return self._standing(failed)
             except stripe.InvalidRequestError as error:
-                return Standing(Fate.FAILED, reason=f"Stripe does not take the payment: {_said(error)}")
-        return self._standing(intent)
+                return Standing(Fate.FAILED, reason=f"Stripe does not take the payment: {_said(error)}", closed=True)
+            return await self._stands(intent, payment)
+
+    async def _stands(self, intent: Any, payment: Payment) -> Standing:
+        """Tell how a payment stands. One that its bank wants confirmed is confirmed again, as with its payer there.
+
+        Charged off-session, Stripe has only noted what the bank wants; this makes the link to it
+        (https://docs.stripe.com/payments/save-and-reuse#charge-saved-payment-method).
+        """
+        if not _wants_payer(intent):
+            return _standing(intent)
+        parameters: Any = {"return_url": self._return_url, **({"payment_method": payment.card} if payment.card else {})}
+        options: Any = {"idempotency_key": f"{payment.topup_id} payer"}
+        try:
+            return _standing(await self._api.payment_intents.confirm_async(intent.id, parameters, options))
+        except stripe.CardError as error:
+            return _standing(_declined(error) or intent)
+        except stripe.InvalidRequestError as error:
+            return Standing(Fate.FAILED, intent.id, f"Stripe does not take the payment: {_said(error)}")
 
     async def look(self, payment: Payment) -> Standing:
         """Read how a payment stands. One that nobody knows the name of is begun, or found by its idempotency key."""
@@ -120,7 +165,7 @@ class Stripe:
             intent: Any = await self._api.payment_intents.retrieve_async(
                 payment.provider_id, {"expand": ["latest_charge"]}
             )
-            standing = self._standing(intent)
+            standing = await self._stands(intent, payment)
             charge = intent.latest_charge
             if charge is None or isinstance(charge, str):
                 return standing
@@ -137,7 +182,7 @@ class Stripe:
             raise MethodUnavailableError("it is not known yet whether Stripe has begun it")
         async with _asked():
             try:
-                return self._standing(await self._api.payment_intents.cancel_async(payment.provider_id))
+                return _standing(await self._api.payment_intents.cancel_async(payment.provider_id))
             except stripe.InvalidRequestError:
                 return await self.look(payment)
 
@@ -160,46 +205,22 @@ class Stripe:
                 raise RefundError(_said(error)) from error
 
     def read_event(self, body: bytes, signature: str) -> tuple[str | None, str | None]:
-        """Return the payment that a signed event is about: its name at Stripe, and the top-up that it names."""
+        """Return what a signed event is about: the payment or page by Stripe's name, and the top-up that it names."""
         if self._webhook_secret is None:
             raise EventError("the secret that signs Stripe's events is not set; set FAREBOX_STRIPE_WEBHOOK_SECRET")
         try:
             stripe.WebhookSignature.verify_header(body.decode(), signature, self._webhook_secret, EVENT_AGE_S)
             about = json.loads(body)["data"]["object"]
-            intent = about["id"] if about["object"] == "payment_intent" else about.get("payment_intent")
+            own = about["object"] in ("payment_intent", "checkout.session")
+            named = about["id"] if own else about.get("payment_intent")
             topup_id = (about.get("metadata") or {}).get("topup_id")
         except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EventError("the event is not signed by Stripe, or it is too old") from error
-        return (intent if isinstance(intent, str) else None), (topup_id if isinstance(topup_id, str) else None)
+        return (named if isinstance(named, str) else None), (topup_id if isinstance(topup_id, str) else None)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.close_async()  # type: ignore[no-untyped-call]  # of a typed library
-
-    def _standing(self, intent: Any) -> Standing:
-        """Read a PaymentIntent (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
-        error = intent.last_payment_error
-        match intent.status:
-            case "succeeded":
-                return Standing(Fate.SUCCEEDED, intent.id)
-            case "canceled":
-                return Standing(Fate.CANCELLED, intent.id)
-            case "requires_payment_method" if error is None or _of(error, "code") != _AUTHENTICATION:
-                said = _of(error, "message") or "no reason is given."
-                return Standing(Fate.FAILED, intent.id, f"The card was declined: {said}")
-            case "requires_action" | "requires_payment_method":
-                return Standing(Fate.PENDING, intent.id, action_url=self._link(intent))
-        return Standing(Fate.PENDING, intent.id)
-
-    def _link(self, intent: Any) -> str | None:
-        """Return where the payer confirms: the bank's page, or the operator's own with Stripe.js on it."""
-        redirect = _of(intent.next_action, "redirect_to_url")
-        if redirect is not None:
-            return str(_of(redirect, "url"))
-        if self._confirm_url is None:
-            return None
-        query = {"payment_intent": intent.id, "payment_intent_client_secret": intent.client_secret}
-        return f"{self._confirm_url}{'&' if '?' in self._confirm_url else '?'}{urlencode(query)}"
 
 
 EVENT_AGE_S = 300  # Stripe signs each delivery anew, so an older one is a replay by somebody else
@@ -212,6 +233,51 @@ async def _asked() -> AsyncIterator[None]:
         yield
     except stripe.StripeError as error:
         raise MethodUnavailableError(f"Stripe does not say what became of it: {type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def _asked_of_cards() -> AsyncIterator[None]:
+    """Tell what Stripe does not take of cards, besides."""
+    async with _asked():
+        try:
+            yield
+        except (stripe.CardError, stripe.InvalidRequestError) as error:
+            raise CardError(f"Stripe does not take it: {_said(error)}") from error
+
+
+def _card(customer: str, method: Any) -> Card:
+    if method.type != "card":
+        raise CardError(f"it is a {method.type}, not a card")
+    year, month = method.card.exp_year, method.card.exp_month
+    expires = date(year, month, monthrange(year, month)[1])
+    return Card(customer, method.id, method.card.brand[:32], method.card.last4, expires)
+
+
+def _declined(error: stripe.CardError) -> Any:
+    """Return the PaymentIntent that a decline is of; None where Stripe does not say."""
+    return _of(error.error, "payment_intent")
+
+
+def _wants_payer(intent: Any) -> bool:
+    """Tell whether a payment was charged off-session, and the bank wants its customer to be asked."""
+    asked: bool = _of(intent.last_payment_error, "code") == _AUTHENTICATION
+    return asked and intent.status == "requires_payment_method"
+
+
+def _standing(intent: Any) -> Standing:
+    """Read a PaymentIntent (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
+    match intent.status:
+        case "succeeded":
+            return Standing(Fate.SUCCEEDED, intent.id)
+        case "canceled":
+            return Standing(Fate.CANCELLED, intent.id, closed=True)
+        case "requires_payment_method":
+            said = _of(intent.last_payment_error, "message") or "no reason is given."
+            return Standing(Fate.FAILED, intent.id, f"The card was declined: {said}")
+        case "requires_action":
+            bank = _of(intent.next_action, "redirect_to_url")
+            return Standing(Fate.PENDING, intent.id, action_url=None if bank is None else str(bank.url))
+    return Standing(Fate.PENDING, intent.id)
 
 
 def _said(error: stripe.StripeError) -> str:

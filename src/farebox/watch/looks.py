@@ -16,8 +16,8 @@ from farebox import metrics, topups
 from farebox.core import alerts
 from farebox.core.alerts import Alert, Level, Unit
 from farebox.core.charge import Charge, charge
-from farebox.core.renewal import Facts, Mode, Rule, Verdict, decide, next_try_ms
-from farebox.core.topup import State
+from farebox.core.renewal import CONFIRM_MS, PENDING_MS, Facts, Mode, Rule, Verdict, decide, next_try_ms
+from farebox.core.topup import State, Topup
 from farebox.directory import Number
 from farebox.gate import Gate
 from farebox.ledger import Ledger, Transaction
@@ -55,7 +55,7 @@ class Watched:
         )
         if raised:
             metrics.ALERTS.labels(alert.kind.value).inc()
-            log.info("number %s: %s", self.number.number_id, alert.sentence)
+            log.info("number %s: alert %s", self.number.number_id, alert.kind)  # a sentence may have a payer's link
 
 
 async def look(gate: Gate, number: Number) -> Verdict:
@@ -63,10 +63,12 @@ async def look(gate: Gate, number: Number) -> Verdict:
     async with gate.ledger.transaction() as tx:
         await tx.fetch("lock_watch", number.number_id)
         now_ms = gate.clock.now_ms()
-        row = await tx.fetch_one("watched", number.number_id, now_ms)
+        row = await tx.fetch_one("watched", number.number_id, now_ms, now_ms - PENDING_MS)
         assert row is not None, "numbers are never deleted"
         watched = Watched(gate, tx, number, row, now_ms)
         await _levels(watched)
+        if row["in_flight"]:
+            await _tell_confirmation(watched)
         verdict, topup_id = await _renew(watched)
     if topup_id is not None:
         await _charge(gate, number, topup_id)
@@ -74,24 +76,58 @@ async def look(gate: Gate, number: Number) -> Verdict:
 
 
 async def carry_on(gate: Gate, number: Number) -> None:
-    """Ask about the payment that is under way, or charge it where its worker died before it did."""
+    """Ask about the payment that is under way, or charge it where its worker died before it did.
+
+    The older it is, the less often it is asked about. One that waits for its payer for too long counts as declined.
+    """
     row = await gate.ledger.fetch_one("renewal_in_flight", number.number_id)
     if row is None:
         return
-    since, wait_s = (row["created_at"], CHARGE_S) if row["looked_at"] is None else (row["looked_at"], LOOK_AGAIN_S)
-    if gate.clock.now_ms() - since.timestamp() * 1000 >= wait_s * 1000:
-        await _charge(gate, number, row["topup_id"])
+    now_ms, begun_ms = gate.clock.now_ms(), row["created_at"].timestamp() * 1000
+    if row["looked_at"] is None:
+        due = now_ms - begun_ms >= CHARGE_S * 1000
+    else:
+        due = now_ms - row["looked_at"].timestamp() * 1000 >= max(LOOK_AGAIN_S * 1000, (now_ms - begun_ms) / 10)
+    if not due:
+        return
+    await _charge(gate, number, row["topup_id"])
+    topup = await topups.read(gate, row["topup_id"])
+    if topup.state is State.PENDING and topup.action_url is not None and now_ms - begun_ms >= CONFIRM_MS:
+        hours = CONFIRM_MS // 3_600_000
+        await _charged(
+            gate,
+            number,
+            await topups.give_up(gate, number, topup, f"Nobody confirmed it at the bank for {hours} hours."),
+        )
 
 
 async def _charge(gate: Gate, number: Number, topup_id: UUID) -> None:
     topup = await topups.read(gate, topup_id)
     if topup.state is State.PENDING:
         topup = await topups.look(gate, number, topup)
+    await _charged(gate, number, topup)
+
+
+async def _charged(gate: Gate, number: Number, topup: Topup) -> None:
     if topup.state is State.FAILED:
         metrics.RENEWALS.labels("declined").inc()
         await look(gate, number)  # says so; the backoff keeps it from charging again
     elif topup.state is State.SUCCEEDED:
         metrics.RENEWALS.labels("succeeded").inc()
+    elif topup.action_url is not None:
+        await look(gate, number)  # says so; one payment is under way at a time
+
+
+async def _tell_confirmation(watched: Watched) -> None:
+    for row in await watched.tx.fetch("confirmation_untold", watched.number.number_id):
+        await watched.raise_alert(
+            alerts.to_confirm(
+                charge_micros=row["charge_micros"],
+                currency=watched.number.currency,
+                url=row["action_url"],
+                occasion=str(row["topup_id"]),
+            )
+        )
 
 
 async def _levels(watched: Watched) -> None:
@@ -102,15 +138,14 @@ async def _levels(watched: Watched) -> None:
         low = level.moves(available, daily)
         if low is None:
             continue
-        moved = await watched.tx.fetch_one("move_level", number_id, row["unit"], row["value"], low)
-        if low and moved is not None:
+        if await watched.tx.fetch("move_level", number_id, row["unit"], row["value"], low) and low:
             await watched.raise_alert(
                 alerts.low_balance(
                     level,
                     available_micros=available,
                     daily_micros=daily,
                     currency=watched.number.currency,
-                    occasion=f"{row['unit']} {row['value']} {moved['crossings']}",
+                    occasion=f"{row['unit']} {row['value']} {watched.now_ms}",  # a level may go and come again
                     renews=_rule(watched.row) is not None,
                 )
             )

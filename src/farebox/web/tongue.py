@@ -5,11 +5,10 @@ Catalogues are gettext's .po files, read as they are: nothing has to be compiled
 
 import gettext
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from decimal import ROUND_FLOOR, Decimal
 from functools import cache
 from io import BytesIO
-from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime, format_skeleton, format_time
@@ -88,7 +87,7 @@ class Tongue:
         """Write a month where there is little room: Nov."""
         return format_date(day, "LLL", locale=self.locale)
 
-    def moment(self, at: datetime, zone: ZoneInfo) -> str:
+    def moment(self, at: datetime, zone: tzinfo) -> str:
         """Write a time to the second, in a zone: Nov 25, 2026, 2:03:59 PM."""
         return format_datetime(at.astimezone(zone), locale=self.locale)
 

@@ -1,18 +1,42 @@
-"""Billing information: whom receipts name, and the Tax ID."""
+"""Billing information: whom receipts name, the Tax ID, and the cards that are saved."""
+
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from farebox.admin import accounts
+from farebox.admin import accounts, cards
 from farebox.admin.problems import ProblemError
+from farebox.web.screens.funds import MANUAL, WAYS
 from farebox.web.visit import Visit, go
 
 FIELDS = ("legal_name", "country", "tax_id", "billing_email")
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A payment method that charges cards, and the one it has saved."""
+
+    method: str
+    name: str
+    card: cards.Card | None
+    by_token: bool  # where nothing real is charged: a token is typed in place of a provider's page
+
+
+async def _slots(visit: Visit) -> list[Slot]:
+    """Return what the billing information shows of cards."""
+    if visit.account is None:
+        return []
+    found = await cards.index(visit.ask(path={"account_id": visit.account.account_id}))
+    assert isinstance(found.content, cards.Cards), "cards are answered with themselves"
+    saved = {card.method: card for card in found.content.cards}
+    methods = [name for name in sorted(visit.gate.payments) if name != MANUAL]
+    return [Slot(name, WAYS[name][0], saved.get(name), name == "sandbox") for name in methods]
+
+
 async def show(visit: Visit, *, error: str | None = None) -> web.Response:
     """Show what is known."""
     if visit.account is None:
-        return visit.page("billing.html", account=None, values={}, error=None)
+        return visit.page("billing.html", account=None, values={}, slots=[], error=None)
     answer = await accounts.show(visit.ask(path={"account_id": visit.account.account_id}))
     account = answer.content
     assert isinstance(account, accounts.Account), "an account is answered with itself"
@@ -22,6 +46,7 @@ async def show(visit: Visit, *, error: str | None = None) -> web.Response:
         "billing.html",
         status=422 if error else 200,
         account=account,
+        slots=await _slots(visit),
         values=values | (dict(visit.form) if error else {}),
         error=error,
     )

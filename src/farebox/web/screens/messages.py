@@ -61,7 +61,7 @@ async def explain(visit: Visit) -> web.Response:
     return visit.page(
         "message.html",
         message=message,
-        sentences=list(sentences(message)),
+        sentences=list(sentences(message, visit.tongue)),
         number=numbers[message.phone_number_id],
         label=label,
         zone=zone,

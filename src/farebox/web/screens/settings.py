@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from farebox.admin import alerts, numbers, renewals
+from farebox.admin import alerts, limits, numbers, renewals
 from farebox.admin.numbers import Number, number_in_use
 from farebox.admin.problems import ProblemError
 from farebox.admin.renewals import Renewal
@@ -38,21 +38,12 @@ class Line:
     month: Period
     renewal: Renewal
     levels: list[alerts.ShownLevel]
+    limits: list[limits.ShownLimit]
 
 
 async def show(visit: Visit, *, error: str | None = None, of: str = "", renewing: str = "") -> web.Response:
     """Show the lines."""
-    lines = []
-    for number in await visit.numbers():
-        used = await number_in_use(visit.gate, number.phone_number_id)
-        today = visit.now.astimezone(used.zone).date()
-        query = UsageQuery.model_validate({"from": today.replace(day=1)})
-        (*_, month) = await read_usage(visit.gate, [used], query)
-        rule = await renewals.show(visit.ask(path={"phone_number_id": number.phone_number_id}))
-        assert isinstance(rule.content, Renewal), "a rule is answered with itself"
-        levels = await alerts.levels(visit.ask(path={"phone_number_id": number.phone_number_id}))
-        assert isinstance(levels.content, alerts.Levels), "levels are answered with themselves"
-        lines.append(Line(number, label(number), month, rule.content, levels.content.levels))
+    lines = [await _line(visit, number) for number in await visit.numbers()]
     return visit.page(
         "settings.html",
         status=422 if error else 200,
@@ -67,6 +58,21 @@ async def show(visit: Visit, *, error: str | None = None, of: str = "", renewing
         methods=[name for name in sorted(visit.gate.payments) if name != MANUAL],
         ways=WAYS,
     )
+
+
+async def _line(visit: Visit, number: Number) -> Line:
+    """Read what stands on a number's line, by the API's own functions."""
+    used = await number_in_use(visit.gate, number.phone_number_id)
+    today = visit.now.astimezone(used.zone).date()
+    (*_, month) = await read_usage(visit.gate, [used], UsageQuery.model_validate({"from": today.replace(day=1)}))
+    ask = visit.ask(path={"phone_number_id": number.phone_number_id})
+    rule = (await renewals.show(ask)).content
+    levels = (await alerts.levels(ask)).content
+    limited = (await limits.show(ask)).content
+    assert isinstance(rule, Renewal), "a rule is answered with itself"
+    assert isinstance(levels, alerts.Levels), "levels are answered with themselves"
+    assert isinstance(limited, limits.Limits), "limits are answered with themselves"
+    return Line(number, label(number), month, rule, levels.levels, limited.limits)
 
 
 async def change(visit: Visit) -> web.Response:
