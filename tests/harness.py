@@ -190,6 +190,7 @@ class World:
         return await self.call("POST", f"/v23.0/{number_id}/messages", json=message, **kwargs)
 
     async def message(self, id_: str) -> Any:
+        await self.gate.ledger.noted()
         return await self.admin("GET", f"/v1/messages/{id_}")
 
     async def books_kept(self) -> None:
