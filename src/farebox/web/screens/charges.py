@@ -96,7 +96,7 @@ async def _chart(visit: Visit, number_id: str, found: Estimates) -> object:
         charts.Band(low, middle, high),
         [str(day.day) for day in days],
         title,
-        lambda micros: visit.tongue.sum(int(micros), found.currency),
+        lambda micros: visit.tongue.axis(micros, found.currency),
     )
 
 
