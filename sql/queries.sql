@@ -443,7 +443,11 @@ WHERE number_id = $1 AND why = 'auto-renewal' AND state = 'pending' AND action_u
                                           = (t.number_id, 'renewal_confirm', t.topup_id::text));
 
 -- levels --
-SELECT unit, value, low, crossings FROM alert_level WHERE number_id = $1 ORDER BY unit, value;
+-- A number's levels; what is both in its list and its low_balance_at is one.
+SELECT unit, value, low, crossings FROM alert_level l
+WHERE number_id = $1 AND NOT (unit = 'amount' AND EXISTS (
+    SELECT FROM alert_level n WHERE (n.number_id, n.unit, n.value) = (l.number_id, 'low_balance_at', l.value)))
+ORDER BY unit, value;
 
 -- move_level --
 UPDATE alert_level SET low = $4::boolean, crossings = crossings + $4::boolean::int WHERE number_id = $1 AND unit = $2 AND value = $3
@@ -475,14 +479,39 @@ SELECT number_id FROM topup WHERE why = 'auto-renewal'
 SELECT DISTINCT number_id FROM alert_level WHERE low OR unit = 'days';
 
 -- spikes --
--- The spend of the hour before $1 (hold ids sort by time: $2 to $3), and of the usual hour of the last 7 full days.
-SELECT number_id, hour.micros AS hour_micros, b.balance_micros,
+-- The numbers that spent $4 or more in the first of some hours (hold ids sort by time: from $2 to $3), and what they spent in
+-- the others, which are the same hour of the days before: the mean of those that cost anything; and in the mean hour of the
+-- last 7 full days.
+WITH hours AS (
+    SELECT * FROM unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS t (first, past, place)
+), hour AS (
+    SELECT number_id, sum(coalesce(billed_micros, fare_micros))::bigint AS micros
+    FROM hold JOIN hours ON hold_id >= first AND hold_id < past AND place = 1
+    GROUP BY number_id HAVING sum(coalesce(billed_micros, fare_micros)) >= $4
+)
+SELECT number_id, hour.micros AS hour_micros, b.balance_micros, coalesce(same.micros, 0)::bigint AS same_micros,
        coalesce((SELECT sum(billed_micros) / 168 FROM usage u WHERE u.number_id = hour.number_id
                  AND day >= local_day(to_timestamp($1::bigint / 1000.0), n.timezone) - 7
-                 AND day < local_day(to_timestamp($1::bigint / 1000.0), n.timezone)), 0)::bigint AS usual_micros
-FROM (SELECT number_id, sum(coalesce(billed_micros, fare_micros))::bigint AS micros FROM hold
-      WHERE hold_id >= $2 AND hold_id < $3 GROUP BY number_id) AS hour JOIN number n USING (number_id) JOIN balance b USING (number_id)
-WHERE hour.micros >= $4;
+                 AND day < local_day(to_timestamp($1::bigint / 1000.0), n.timezone)), 0)::bigint AS mean_micros
+FROM hour JOIN number n USING (number_id) JOIN balance b USING (number_id), LATERAL (
+    SELECT avg(micros) FILTER (WHERE micros > 0) AS micros FROM (
+        SELECT sum(coalesce(billed_micros, fare_micros)) AS micros
+        FROM hold h JOIN hours ON h.hold_id >= first AND h.hold_id < past AND place > 1
+        WHERE h.number_id = hour.number_id GROUP BY place) AS days
+) AS same;
+
+-- smart_rules --
+-- Rules in effect whose amounts a formula has proposed, with what their numbers spent on each of the last 28 full days, the
+-- latest first.
+SELECT r.number_id, r.threshold_micros, r.amount_micros, r.proposal, b.balance_micros,
+       (SELECT array_agg(micros ORDER BY back) FROM (
+            SELECT back, coalesce(sum(u.billed_micros), 0)::bigint AS micros
+            FROM generate_series(1, 28) AS back
+            LEFT JOIN usage u ON u.number_id = r.number_id
+                             AND u.day = local_day(to_timestamp($1::bigint / 1000.0), n.timezone) - back
+            GROUP BY back) AS days) AS daily_micros
+FROM renewal_rule r JOIN number n USING (number_id) JOIN balance b USING (number_id)
+WHERE r.mode = 'smart' AND r.threshold_micros IS NOT NULL;
 
 -- cards_ending --
 -- The cards that end within $2 days and that the rule of a number charges.
@@ -551,11 +580,12 @@ FROM generate_series(1, 28) AS back LEFT JOIN usage u ON u.number_id = $1 AND u.
 GROUP BY back ORDER BY back;
 
 -- put_levels --
--- Replaces a number's levels; those that stay keep the side that the balance is on.
+-- Replaces the levels of a number's list; those that stay keep the side that the balance is on.
 WITH asked AS (
     SELECT * FROM unnest($2::text[], $3::bigint[]) AS t (unit, value)
 ), gone AS (
-    DELETE FROM alert_level WHERE number_id = $1 AND (unit, value) NOT IN (SELECT unit, value FROM asked)
+    DELETE FROM alert_level WHERE number_id = $1 AND unit <> 'low_balance_at'
+                              AND (unit, value) NOT IN (SELECT unit, value FROM asked)
 )
 INSERT INTO alert_level (number_id, unit, value) SELECT $1, unit, value FROM asked ON CONFLICT DO NOTHING;
 
@@ -957,7 +987,7 @@ FROM number n JOIN account a USING (account_id) LEFT JOIN (
     SELECT number_id, max(micros) AS watch_micros FROM (
         SELECT number_id, threshold_micros AS micros FROM renewal_rule WHERE mode <> 'off'
         UNION ALL
-        SELECT number_id, value FROM alert_level WHERE unit = 'amount') AS levels
+        SELECT number_id, value FROM alert_level WHERE unit <> 'days') AS levels
     GROUP BY number_id) AS w USING (number_id);
 
 -- all_limits --
@@ -1194,14 +1224,16 @@ RETURNING account.*, NOT EXISTS (SELECT FROM account WHERE account_id = $1) AS c
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id = $1;
 
 -- numbers_after --
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 
 -- put_number --
@@ -1210,9 +1242,9 @@ FROM number WHERE number_id > $1 ORDER BY number_id LIMIT $2;
 WITH written AS (
     INSERT INTO number (number_id, account_id, display_phone_number, waba_id, timezone, currency, dialect, regime,
                         upstream_token, app_secret, app_url, mode, funds_rule, block_at_micros, low_balance_at_micros,
-                        webhook_secret, created_at, auth_international)
+                        webhook_secret, created_at, auth_international, throughput)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            to_timestamp($17::bigint / 1000.0), $19::boolean)
+            to_timestamp($17::bigint / 1000.0), $19::boolean, $20::int)
     ON CONFLICT (number_id) DO UPDATE
     SET account_id = CASE WHEN 'account_id' = ANY ($18::text[]) THEN excluded.account_id ELSE number.account_id END,
         display_phone_number = CASE WHEN 'display_phone_number' = ANY ($18::text[]) THEN excluded.display_phone_number
@@ -1235,7 +1267,8 @@ WITH written AS (
         webhook_secret = CASE WHEN 'webhook_secret' = ANY ($18::text[]) THEN excluded.webhook_secret
                               ELSE number.webhook_secret END,
         auth_international = CASE WHEN 'auth_international' = ANY ($18::text[]) THEN excluded.auth_international
-                                  ELSE number.auth_international END
+                                  ELSE number.auth_international END,
+        throughput = CASE WHEN 'throughput' = ANY ($18::text[]) THEN excluded.throughput ELSE number.throughput END
     WHERE NOT ('currency' = ANY ($18::text[])) OR excluded.currency = number.currency
           OR NOT (EXISTS (SELECT FROM hold WHERE hold.number_id = $1)
                   OR EXISTS (SELECT FROM entry WHERE entry.number_id = $1))
@@ -1360,7 +1393,8 @@ FROM account a ORDER BY a.name, a.account_id LIMIT $1;
 SELECT number_id, account_id, epoch, display_phone_number, waba_id, timezone, currency, dialect, regime,
        upstream_token IS NOT NULL AS upstream_token_set, app_secret IS NOT NULL AS app_secret_set,
        webhook_secret IS NOT NULL AS webhook_secret_set,
-       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international, created_at, closed_at
+       app_url, mode, funds_rule, block_at_micros, low_balance_at_micros, auth_international,
+       throughput, created_at, closed_at
 FROM number WHERE account_id = $1 ORDER BY number_id LIMIT $2;
 
 -- usage_by --

@@ -82,6 +82,26 @@ async def test_each_level_is_told_once_for_each_crossing_whoever_looks(world: Wo
     ]
 
 
+async def test_low_balance_at_is_a_level_too(world: World) -> None:
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"low_balance_at": "10.00"})
+    await world.admin("PUT", LEVELS, {"amounts": ["10.00", "5.00"]})
+    await world.fund("12.00")
+    await looked(world)
+    await take(world, "2.01")
+    await looked(world)
+    (alert,) = await alerts(world)  # one, though the list has the same amount
+    assert "below the level of 10.00 USD" in alert["sentence"]
+    shown = (await world.admin("PUT", LEVELS, {"amounts": ["5.00"]}))["levels"]
+    assert [(level["amount"], level["low"], level["of_number"]) for level in shown] == [
+        ("5.00", False, False), ("10.00", True, True)
+    ]  # fmt: skip
+    for at, told in (("5.00", 1), ("10.00", 2), (None, 2)):  # a level that comes again is a new one
+        await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"low_balance_at": at})
+        await looked(world)
+        assert len(await alerts(world)) == told
+    assert len((await world.admin("GET", LEVELS))["levels"]) == 1
+
+
 async def take(world: World, amount: str) -> None:
     """Correct the balance by hand."""
     body = {"amount": str(-Decimal(amount)), "reason": "a test", "below_zero": True}
@@ -211,9 +231,15 @@ async def test_an_hour_that_costs_far_more_than_usual_is_told_once(world: World)
     await slow_pass(world.gate)
     (alert,) = await alerts(world)
     assert alert["kind"] == "spend_spike"
-    assert "The last hour cost 5.0505 USD, and the usual hour of the last 7 days 1.00" in alert["sentence"]
+    assert "The last hour cost 5.0505 USD; usual at this time of day are 1.00, by the last 7 days." in alert["sentence"]
     await slow_pass(world.gate)
     assert len(await alerts(world)) == 1
+    for hours, told in ((24, 1), (30, 2)):  # the same hour of the day before cost as much; at another it is news
+        world.gate.clock._ahead_ms += (hours - 24 or 24) * 3_600_000
+        for _ in range(37):
+            await world.send(template("summer_sale", to="4915112345678"))
+        await slow_pass(world.gate)
+        assert len(await alerts(world)) == told, hours
 
 
 @given(at=st.integers(1, 10**6), path=st.lists(st.integers(80, 130), min_size=1, max_size=30))

@@ -48,6 +48,7 @@ class Ask:
     limits: tuple[Limit, ...] = ()
     today: date | None = None  # in the number's time zone; only limits need it
     key: str = ""  # what counts the spend of the key that sends (core/limits.py); "": it has no limit
+    per_second: int | None = None  # messages that the number may send in a second; None: any number of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Taken:
 class Decision:
     """What the wallet said: whether it took the send, part by part, and what is left.
 
+    `wait_ms` after the ask it may leave, where its number has a pace; where it was not taken, that is too long to wait.
+
     `overdrawn`: taken in shadow mode where it would have been refused. `reached`: the spend limit that it would exceed;
     None where there are not enough funds for it either.
     """
@@ -82,6 +85,7 @@ class Decision:
     parts: tuple[Taken, ...]
     epoch: int
     reached: Reached | None = None
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Number:
     abroad: Abroad = NOT_ABROAD  # whom it reaches at authentication-international rates
     volume: Volume = NO_VOLUME  # the volume tiers that its account has reached
     limits: tuple[Limit, ...] = ()  # on what it may spend
+    throughput: int | None = None  # messages a second that WhatsApp takes from it; None: it limits them itself
     watch_micros: int | None = None  # below this available is to be looked at: a rule or a level hangs on it
     closed: bool = False  # nothing is sent from it and no funds are added; what was sent is still settled
 
@@ -273,6 +274,7 @@ def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume, limits:
         abroad=abroad,
         volume=volume,
         limits=limits,
+        throughput=row["throughput"],
         watch_micros=row["watch_micros"],
     )
 

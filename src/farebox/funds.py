@@ -61,6 +61,7 @@ class Reserved:
     fare_micros: int
     available_micros: int
     overdrawn: bool  # shadow mode: enforcement would have refused it
+    leaves_at_ms: int  # by our clock: it may wait for its turn
 
     @property
     def hold_id(self) -> UUID:
@@ -70,10 +71,11 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There are not enough funds, or a spend limit would be exceeded; nothing was changed."""
+    """There are not enough funds, a spend limit would be exceeded, or it comes too fast; nothing was changed."""
 
     available_micros: int
-    reached: Reached | None = None  # None: the funds
+    reached: Reached | None = None
+    wait_ms: int = 0  # it comes too fast, and its turn would come after that
 
 
 class Funds:
@@ -117,7 +119,7 @@ class Funds:
                 await self._rebuild.close(decision, number, [fare.windows_of for fare in fares])
                 continue
             if not decision.taken:
-                return Refused(decision.available_micros, decision.reached)
+                return Refused(decision.available_micros, decision.reached, decision.wait_ms)
             holds = [
                 self._new_hold(
                     number=number,
@@ -147,6 +149,7 @@ class Funds:
                     fare_micros=sum(hold.fare_micros for hold in holds),
                     available_micros=decision.available_micros,
                     overdrawn=decision.overdrawn,
+                    leaves_at_ms=now_ms + decision.wait_ms,
                 )
             # Fenced: the wallet or the claim was lost since. What was taken from the old wallet is gone with it.
             await self._rebuild(number, stale_epoch=decision.epoch)
@@ -300,4 +303,5 @@ def _ask(number: Number, fares: dict[UUID, Fare], now_ms: int, *, key: Key | Non
         limits=limits,
         today=local_day(now_ms, number.zone) if limits else None,
         key=key_counter(key.key_id) if key else "",
+        per_second=number.throughput,
     )

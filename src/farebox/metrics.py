@@ -24,8 +24,8 @@ _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 SENDS = Counter(
     "farebox_sends_total",
-    "Sends by class (free, paid), category and outcome (accepted, rejected, unknown, refused, limited, unavailable, "
-    "invalid).",
+    "Sends by class (free, paid), category and outcome (accepted, rejected, unknown, refused, limited, paced, "
+    "unavailable, invalid).",
     ("class", "category", "outcome"),
     registry=REGISTRY,
 )

@@ -4,6 +4,7 @@
 fate is unknown is never sent again by us. What an `Idempotency-Key` changes stands in `keyed.py`.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -40,6 +41,7 @@ from farebox.upstream import FateUnknownError, NotSentError
 log = logging.getLogger(__name__)
 
 CLOSED = "This phone number is closed: nothing is sent from it. Whoever runs the gateway can open it again."
+LONGEST_TURN_S = 1  # take.lua gives none that is further away; a clock that was set back must not hold a message up
 RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then; a longer outage is asked about again
 
 
@@ -93,9 +95,17 @@ async def _send(gate: Gate, call: Call, number: Number, message: Message, claim:
         return refusal(gate, call.route.dialect, number, priced.offer.category, outcome)
     if outcome.overdrawn:
         metrics.SHADOW_REFUSALS.labels(metrics.account_label(number.account_id)).inc()
+    await _turn(gate, outcome)
     reply = await _forward(gate, call, message, priced, outcome, claim=claim)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
+
+
+async def _turn(gate: Gate, reserved: Reserved) -> None:
+    """Wait until it is a send's turn, by the pace of its number (`lua/take.lua`)."""
+    wait_ms = reserved.leaves_at_ms - gate.clock.now_ms()
+    if wait_ms > 0:
+        await asyncio.sleep(min(wait_ms / 1000, LONGEST_TURN_S))
 
 
 async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:

@@ -21,7 +21,7 @@ class Paces:
         every_s = MINUTE_S * workers / key.per_minute
         burst_s = max(every_s, MINUTE_S / BURST_PARTS)
         due_s = max(now_s, self._due.get(key.key_id, now_s))
-        wait_s = due_s + every_s - now_s - burst_s
+        wait_s = (due_s - now_s) - (burst_s - every_s)  # in this order: exactly 0 for the first of a pace
         if wait_s > 0:
             return wait_s
         if len(self._due) >= MAX_PACES:

@@ -96,7 +96,7 @@ class Wallet:
             return (await pipeline.execute())[-2]
 
         epoch, send = await self._scripts.answer(run, server=self._scripts.server(wallet_key))
-        (*_, terms) = send[3]
+        (*_, terms) = send[4]
         seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
         return Judgement(_decision(epoch, send, ask.limits), seen)
 
@@ -251,8 +251,7 @@ class Wallet:
                 continue
             epoch, *results = answer
             for place, result in zip(places, results, strict=bool(epoch)):
-                unread = result[0] == "unread"
-                decisions[place] = Gap.UNREAD if unread else _decision(epoch, result, asks[place].limits)
+                decisions[place] = _decision(epoch, result, asks[place].limits) if result[0] != "unread" else Gap.UNREAD
         return decisions
 
 
@@ -280,7 +279,7 @@ def _position(answer: list[str]) -> Position | None:
 
 
 def _decision(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decision:
-    outcome, available, reached, *parts = send
+    outcome, available, reached, wait_ms, *parts = send
     return Decision(
         taken=outcome in ("taken", "overdrawn"),
         overdrawn=outcome == "overdrawn",
@@ -288,6 +287,7 @@ def _decision(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decision:
         parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
         epoch=int(epoch),
         reached=Reached(limits[reached[0] - 1], int(reached[1])) if reached else None,
+        wait_ms=int(wait_ms),
     )
 
 
@@ -295,7 +295,7 @@ def _group(asks: list[Ask]) -> list[list[int]]:
     """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
     by_number: dict[tuple[object, ...], list[int]] = {}
     for place, ask in enumerate(asks):
-        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today, ask.key)
+        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today, ask.key, ask.per_second)
         by_number.setdefault((ask.number_id, *rules), []).append(place)
     return [
         places[start : start + MAX_SENDS_PER_CALL]
@@ -311,7 +311,7 @@ def _take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list
     keys = [_key(number_id, f"{scratch}wallet"), _key(number_id, f"{scratch}holds")]
     rules = [str(first.block_at_micros), "cover" if first.cover else "", first.mode]
     limits = wire(first.limits, first.today) if first.today else "[]"
-    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits, first.key]
+    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits, first.key, str(first.per_second or "")]
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:

@@ -105,6 +105,7 @@ async def test_a_number_is_created_with_its_defaults_and_its_balance(api: Api) -
         "block_at": "0.00",
         "auth_international": None,
         "low_balance_at": None,
+        "throughput": None,
         "balance": {"available": "0.00", "held": "0.00", "pending": "0.00", "currency": "USD"},
         "low_balance": False,
         "closed_at": None,

@@ -98,7 +98,7 @@ class Checks:
     def _took(self, command: tuple[Any, ...], answer: Any, before: dict[str, str], wallet: dict[str, str]) -> None:
         """Look at what one send changed: a refusal nothing, a repeated take nothing more."""
         epoch, (outcome, *_) = answer
-        hold_id = command[3 + int(command[2]) + 8]
+        hold_id = command[3 + int(command[2]) + 9]
         if outcome in ("refused", "limited") and before != wallet:
             self._fail(f"a refusal changed a wallet from {before} to {wallet}")
         if outcome in ("taken", "overdrawn"):

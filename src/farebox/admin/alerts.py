@@ -45,6 +45,7 @@ class ShownLevel(Given):
     amount: Amount | None
     days: int | None
     low: bool
+    of_number: bool = Field(description="It is the number's low_balance_at, and is changed there.")
     crossings: int = Field(description="How often it was crossed.")
 
 
@@ -160,9 +161,10 @@ async def _levels(ask: Ask[Any, Nothing]) -> Levels:
     rows = await ask.gate.ledger.fetch("levels", number.number_id)
     shown = [
         ShownLevel(
-            amount=row["value"] if row["unit"] == Unit.AMOUNT else None,
+            amount=None if row["unit"] == Unit.DAYS else row["value"],
             days=row["value"] // 1_000 if row["unit"] == Unit.DAYS else None,
             low=row["low"],
+            of_number=row["unit"] == Unit.LOW,
             crossings=row["crossings"],
         )
         for row in rows

@@ -31,6 +31,8 @@ from farebox.core.reply import Dialect
 from farebox.gate import Gate
 from farebox.wallet import Position, WalletUnavailableError
 
+MAX_THROUGHPUT = 1_000  # messages a second: the most that WhatsApp gives a number
+
 
 class NumberPut(Taken):
     """A number's fields."""
@@ -76,7 +78,14 @@ class NumberPut(Taken):
         "WhatsApp's account_update webhook says.",
     )
     low_balance_at: AmountFromZero | None = Field(
-        None, description="low_balance is true while available is below this."
+        None, description="low_balance is true while available is below this; crossing it raises an alert."
+    )
+    throughput: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_THROUGHPUT,
+        description="Messages a second that WhatsApp takes from it (80, or 1,000 after its upgrade): what comes faster "
+        "waits for a second at most, then it gets a 429; null: only WhatsApp itself limits it.",
     )
 
 
@@ -117,6 +126,7 @@ class Number(Given):
     block_at: Amount
     auth_international: bool | None
     low_balance_at: Amount | None
+    throughput: int | None
     created_at: datetime
     balance: Balance
     low_balance: bool
@@ -228,6 +238,7 @@ async def _write(gate: Gate, number_id: str, body: NumberPut, given: set[str]) -
         gate.clock.now_ms(),
         list(given),
         body.auth_international,
+        body.throughput,
     )
     if row is None:
         raise ProblemError(
@@ -267,6 +278,7 @@ async def shown_numbers(gate: Gate, rows: Sequence[asyncpg.Record]) -> list[Numb
                 block_at=row["block_at_micros"],
                 auth_international=row["auth_international"],
                 low_balance_at=low_at,
+                throughput=row["throughput"],
                 created_at=row["created_at"],
                 balance=Balance(
                     available=position.available_micros,

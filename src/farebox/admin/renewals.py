@@ -71,7 +71,13 @@ class Renewal(Given):
     stopped: bool = Field(description="Too many declines: nothing is charged until the rule is set again.")
     method: str | None
     currency: str
+    confirm_url: str | None = Field(
+        description="Where the payer has to confirm the payment under way (3-D Secure); null: nowhere."
+    )
     proposal: ShownProposal | None
+    moved: ShownProposal | None = Field(
+        description="smart: what the formula makes of the spend today, where that is another proposal; accept takes it."
+    )
 
 
 async def show(ask: Ask[Nothing, Nothing]) -> Answer:
@@ -134,18 +140,25 @@ async def _smart(gate: Gate, number: Number, accept: str | None) -> tuple[int | 
         row = await gate.ledger.fetch_one("renewal_rule", number.number_id)
         known = json.loads(row["proposal"]) if row is not None and row["proposal"] else {}
         if known.get("proposal_id") != accept:
-            raise ProblemError(
-                409, "accept: this is not the proposal that was made last; ask for one with the mode smart alone."
-            )
+            proposal = await _proposed(gate, number)
+            if proposal is None or proposal.proposal_id != accept:
+                raise ProblemError(
+                    409, "accept: this is not the proposal that was made last; ask for one with the mode smart alone."
+                )
+            known = _kept(proposal)
         return known["threshold_micros"], known["amount_micros"], known
-    today = local_day(gate.clock.now_ms(), number.zone)
-    days = await gate.ledger.fetch("daily_spend", number.number_id, today)
-    proposal = propose([row["micros"] for row in days])
+    proposal = await _proposed(gate, number)
     if proposal is None:
         raise ProblemError(
             422, "mode: this number has spent nothing in the last 7 days to propose from; use manual for now."
         )
     return None, None, _kept(proposal)
+
+
+async def _proposed(gate: Gate, number: Number) -> Proposal | None:
+    """Return what the formula makes of the number's spend today."""
+    today = local_day(gate.clock.now_ms(), number.zone)
+    return propose([row["micros"] for row in await gate.ledger.fetch("daily_spend", number.number_id, today)])
 
 
 async def _give_up(gate: Gate, number: Number) -> None:
@@ -184,7 +197,14 @@ async def _shown(gate: Gate, number: Number) -> Renewal:
     if rule is not None and rule["amount_micros"]:
         named = rule["method"]
         _, price = await price_of(gate, number, gate.ledger, name=named, amount_micros=rule["amount_micros"])
-    return _renewal(number, facts, rule, price if isinstance(price, Charge) else None)
+    under_way = await gate.ledger.fetch_one("renewal_in_flight", number.number_id) if facts["in_flight"] else None
+    today = await _proposed(gate, number) if rule is not None and rule["mode"] == "smart" else None
+    shown = _renewal(number, facts, rule, price if isinstance(price, Charge) else None)
+    known = None if shown.proposal is None else shown.proposal.proposal_id
+    moved = None if today is None or today.proposal_id == known else _proposal(_kept(today))
+    return shown.model_copy(
+        update={"moved": moved, "confirm_url": None if under_way is None else under_way["action_url"]}
+    )
 
 
 def _renewal(number: Number, facts: asyncpg.Record, rule: asyncpg.Record | None, price: Charge | None) -> Renewal:
@@ -209,6 +229,8 @@ def _renewal(number: Number, facts: asyncpg.Record, rule: asyncpg.Record | None,
         stopped=stopped,
         method=rule["method"] if rule else None,
         currency=number.currency,
+        confirm_url=None,
+        moved=None,
         proposal=_proposal(json.loads(rule["proposal"])) if rule and rule["proposal"] else None,
     )
 

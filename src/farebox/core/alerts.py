@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RENEWAL_DECLINED = "renewal_declined"
     RENEWAL_CONFIRM = "renewal_confirm"
     RENEWAL_STOPPED = "renewal_stopped"
+    RENEWAL_MOVED = "renewal_moved"
     RENEWAL_IMPOSSIBLE = "renewal_impossible"
     CAP_REACHED = "cap_reached"
     CARD_EXPIRING = "card_expiring"
@@ -36,6 +37,7 @@ class Unit(StrEnum):
 
     AMOUNT = "amount"
     DAYS = "days"
+    LOW = "low_balance_at"  # an amount, and the number's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Level:
 
     def at_micros(self, daily_micros: int) -> int:
         """Return the balance that the level stands for."""
-        return self.value if self.unit is Unit.AMOUNT else self.value * daily_micros // 1_000
+        return self.value * daily_micros // 1_000 if self.unit is Unit.DAYS else self.value
 
     def moves(self, available_micros: int, daily_micros: int) -> bool | None:
         """Return what `low` changes to; None: nothing changes."""
@@ -168,12 +170,24 @@ def card_expiring(*, brand: str, last4: str, expires: date, account_id: str, met
     )
 
 
+def moved(*, accepted: tuple[int, int], now: tuple[int, int], currency: str, occasion: str) -> Alert:
+    """Say that what smart auto-renewal would propose is far from what was accepted. Threshold and amount of each."""
+    (threshold, amount), (new_threshold, new_amount) = (tuple(map(format_micros, pair)) for pair in (accepted, now))
+    return Alert(
+        Kind.RENEWAL_MOVED,
+        occasion,
+        f"Smart auto-renewal charges {amount} {currency} below {threshold}, as it was accepted. By the spend of the "
+        f"last 28 days it would be {new_amount} below {new_threshold}. Nothing changes by itself: accept the new "
+        f"proposal under {WHERE}, or leave it as it is.",
+    )
+
+
 def spike(*, hour_micros: int, usual_micros: int, currency: str, occasion: str) -> Alert:
     """Say that the last hour cost far more than usual."""
     return Alert(
         Kind.SPEND_SPIKE,
         occasion,
-        f"The last hour cost {format_micros(hour_micros)} {currency}, and the usual hour of the last 7 days "
-        f"{format_micros(usual_micros)}. If nobody planned that, look at who sends, and set a spend limit for the day "
-        f"under {WHERE}.",
+        f"The last hour cost {format_micros(hour_micros)} {currency}; usual at this time of day are "
+        f"{format_micros(usual_micros)}, by the last 7 days. If nobody planned that, look at who sends, and set a "
+        f"spend limit for the day under {WHERE}.",
     )

@@ -26,6 +26,7 @@ DAYS_ADDED = 14  # smart: a payment every two weeks keeps fixed fees small and l
 RECENT_DAYS = 7  # whole weeks: a weekday is compared with itself
 EARLIER_DAYS = 21
 MAX_TREND_PERCENT = 200  # a week that doubled may double again; more is a campaign, not a trend
+MOVED_PERCENT = 25  # so far from what was accepted a new proposal is worth a word; a day more or less moves it a little
 FORMULA = (
     "per day = spend of the last 7 full days / 7; trend = that / the mean of the 21 days before, at least 100 % and at "
     "most 200 %; expected = per day x trend; threshold = 3 x expected; amount = 14 x expected; both rounded up to "
@@ -113,6 +114,11 @@ class Proposal:
         """Return what names it: another threshold or amount has another id."""
         text = f"{self.threshold_micros} {self.amount_micros}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def has_moved(accepted_micros: int, proposed_micros: int) -> bool:
+    """Tell whether a proposed amount is far from the one that was accepted."""
+    return abs(proposed_micros - accepted_micros) * 100 >= MOVED_PERCENT * accepted_micros
 
 
 def propose(daily_micros: Sequence[int]) -> Proposal | None:

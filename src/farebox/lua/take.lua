@@ -14,11 +14,13 @@
 -- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
 -- ARGV[6]  spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
 -- ARGV[7]  the key that sends all of this, as _shared.lua counts it; "" where it has no limit
+-- ARGV[8]  how many messages a second the number may send, in all workers of all gateways; "" where nothing limits them
 -- then for each send the number of its parts, and for each part its hold id, its category and its offer as a JSON list of
 -- terms (farebox/core/tariff.py writes them)
 --
 -- Returns {epoch, send, ...}, or {""} where the wallet is missing (or of another life of the store) and must be rebuilt.
--- A send is {outcome, available, reached, part, ...}: "taken", "refused" or "limited" (nothing was changed), or "overdrawn"
+-- A send is {outcome, available, reached, wait, part, ...}: "taken", to leave in `wait` ms; "refused", "limited" or "paced"
+-- (nothing was changed; paced: its turn would come in `wait` ms, which is too long to wait); or "overdrawn"
 -- (taken in shadow where it would have been refused), or "unread" (nothing was changed: a recipient must be read from the
 -- ledger first). `reached` is {} or {place of the spend limit that it would exceed, micro-units spent}. A part is
 -- {term, evidence, paid, rides}; `rides` is the hold id that opened the conversation that it rides. What was taken already
@@ -31,11 +33,20 @@ local wallet, holds = KEYS[1], KEYS[2]
 local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
 local keep_ms, limits, key = ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 
-local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled')
+-- The pace of a number is steady with a small burst (generic cell rate algorithm): `due` in its wallet is when the next turn
+-- comes. A turn is given here, in the step that takes the fare, so it holds however many workers and gateways there are, and
+-- costs a number without a pace nothing. Of one with a pace it is one more field to read and to write for all sends of a call.
+local QUEUE_MS = 1000  -- how long a send may wait: a second of the number's throughput; longer, and clients give up themselves
+local BURST_MS = 100   -- a tenth of a second's messages may leave at once
+local SET_BACK_MS = 60000  -- no turn is that far away, unless a clock was set back
+
+local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled', 'due')
 local epoch, filled = state[1], state[4]
 -- A quote's copy of the state was read by state.lua, which has looked already.
 if not epoch or (mode ~= 'dry' and state[3] ~= store_identity()) then return {''} end
 local available = tonumber(state[2])
+local per_second, due = mode == 'enforce' and tonumber(ARGV[8]) or nil, tonumber(state[5] or '0')
+if due > now + SET_BACK_MS then due = 0 end
 
 local function window_end(recipient, name)
     local ends = tonumber(redis.call('HGET', recipient, name) or '0')
@@ -125,6 +136,15 @@ local function take(part)
     end
 end
 
+-- Gives a send its turn; returns in how many ms that is. Where it is too long to wait no turn is given.
+local function turn()
+    if not per_second then return 0 end
+    local next_due = math.max(due, now - BURST_MS)
+    local wait = math.max(0, math.ceil(next_due - now))
+    if wait <= QUEUE_MS then due = next_due + 1000 / per_second end
+    return wait
+end
+
 -- Finds the term that holds for a part. `units` are the free units that earlier parts of the same send will take.
 local function choose(part, units)
     for index, term in ipairs(part.terms) do
@@ -149,7 +169,7 @@ end
 local function decide(parts)
     for _, part in ipairs(parts) do
         if mode ~= 'dry' and not is_known(part.recipient, epoch, filled) then
-            return {'unread', string.format('%.0f', available), {}}
+            return {'unread', string.format('%.0f', available), {}, 0}
         end
     end
     local fare, units, paid, before = 0, 0, false, false
@@ -174,17 +194,23 @@ local function decide(parts)
         outcome = 'limited'
     end
     if outcome ~= 'taken' and mode == 'shadow' then outcome = 'overdrawn' end
+    local wait = 0
     if not before and (outcome == 'taken' or outcome == 'overdrawn') and mode ~= 'dry' then
-        for _, part in ipairs(parts) do take(part) end
+        wait = turn()
+        if wait > QUEUE_MS then
+            outcome = 'paced'
+        else
+            for _, part in ipairs(parts) do take(part) end
+        end
     end
-    local result = {outcome, string.format('%.0f', available), limit}
+    local result = {outcome, string.format('%.0f', available), limit, wait}
     for i, part in ipairs(parts) do
-        result[i + 3] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
+        result[i + 4] = {part.index, part.evidence, part.paid and 1 or 0, part.opener, mode == 'dry' and every_term(part) or nil}
     end
     return result
 end
 
-local results, argument, recipient = {epoch}, 8, 3
+local results, argument, recipient = {epoch}, 9, 3
 while ARGV[argument] do
     local parts = {}
     for i = 1, tonumber(ARGV[argument]) do
@@ -195,4 +221,5 @@ while ARGV[argument] do
     argument = argument + 1
     results[#results + 1] = decide(parts)
 end
+if per_second then redis.call('HSET', wallet, 'due', string.format('%.3f', due)) end
 return results

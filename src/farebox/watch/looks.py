@@ -138,15 +138,14 @@ async def _levels(watched: Watched) -> None:
         low = level.moves(available, daily)
         if low is None:
             continue
-        moved = await watched.tx.fetch_one("move_level", number_id, row["unit"], row["value"], low)
-        if low and moved is not None:
+        if await watched.tx.fetch("move_level", number_id, row["unit"], row["value"], low) and low:
             await watched.raise_alert(
                 alerts.low_balance(
                     level,
                     available_micros=available,
                     daily_micros=daily,
                     currency=watched.number.currency,
-                    occasion=f"{row['unit']} {row['value']} {moved['crossings']}",
+                    occasion=f"{row['unit']} {row['value']} {watched.now_ms}",  # a level may go and come again
                     renews=_rule(watched.row) is not None,
                 )
             )

@@ -8,7 +8,9 @@ from farebox import metrics
 from farebox.core import alerts
 from farebox.core.alerts import SPIKE_FACTOR, SPIKE_FROM_MICROS, Alert
 from farebox.core.hold import first_hold_id
+from farebox.core.renewal import has_moved, propose
 from farebox.gate import UNAVAILABLE, Gate
+from farebox.tariffs import local_day
 from farebox.watch.looks import carry_on, look
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,8 @@ PAUSE_S = 0.2  # between two looks at the same number that sends ask for: well b
 AT_ONCE = 4  # looks at a time: half of a worker's connections to the ledger
 PAGE = 500  # wallets in one round trip
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+SPIKE_DAYS = 7  # before, whose same hour is compared: one of each weekday
 
 
 async def follow_wakes(gate: Gate) -> None:
@@ -93,19 +97,26 @@ async def slow_pass(gate: Gate) -> None:
     """Tell what is no matter of seconds; once for each occasion, whoever looks."""
     await _spikes(gate)
     await _cards(gate)
+    await _moved(gate)
 
 
 async def _spikes(gate: Gate) -> None:
-    """Tell of numbers whose last hour cost far more than usual; once an hour for each."""
+    """Tell of numbers whose last hour cost far more than usual; once an hour for each.
+
+    Usual is what the same hour of the days before has cost: so a campaign every morning is no news. At a quiet hour the
+    mean hour stands in for it, so that a night's first messages are none either. A number without a past has no usual.
+    """
     now_ms = gate.clock.now_ms()
-    hour = first_hold_id(now_ms - HOUR_MS), first_hold_id(now_ms)
-    for row in await gate.ledger.fetch("spikes", now_ms, *hour, SPIKE_FROM_MICROS):
+    ends = [now_ms - days * DAY_MS for days in range(SPIKE_DAYS + 1)]
+    hours = [first_hold_id(end - HOUR_MS) for end in ends], [first_hold_id(end) for end in ends]
+    for row in await gate.ledger.fetch("spikes", now_ms, *hours, SPIKE_FROM_MICROS):
         number = gate.directory.numbers.get(row["number_id"])
-        if number is None or row["usual_micros"] <= 0 or row["hour_micros"] < SPIKE_FACTOR * row["usual_micros"]:
+        usual_micros = max(row["same_micros"], row["mean_micros"])
+        if number is None or usual_micros <= 0 or row["hour_micros"] < SPIKE_FACTOR * usual_micros:
             continue
         alert = alerts.spike(
             hour_micros=row["hour_micros"],
-            usual_micros=row["usual_micros"],
+            usual_micros=usual_micros,
             currency=number.currency,
             occasion=f"hour {now_ms // HOUR_MS}",
         )
@@ -123,6 +134,22 @@ async def _cards(gate: Gate) -> None:
             method=row["method"],
         )
         await _raise(gate, row["number_id"], alert, row["balance_micros"])
+
+
+async def _moved(gate: Gate) -> None:
+    """Tell of smart rules whose formula makes far more or less of the spend than what was accepted; once a month."""
+    now_ms = gate.clock.now_ms()
+    for row in await gate.ledger.fetch("smart_rules", now_ms):
+        number, proposal = gate.directory.numbers.get(row["number_id"]), propose(row["daily_micros"])
+        if number is None or proposal is None or not has_moved(row["amount_micros"], proposal.amount_micros):
+            continue
+        alert = alerts.moved(
+            accepted=(row["threshold_micros"], row["amount_micros"]),
+            now=(proposal.threshold_micros, proposal.amount_micros),
+            currency=number.currency,
+            occasion=f"{row['amount_micros']} {local_day(now_ms, number.zone):%Y-%m}",
+        )
+        await _raise(gate, number.number_id, alert, row["balance_micros"])
 
 
 async def _raise(gate: Gate, number_id: str, alert: Alert, balance_micros: int) -> None:

@@ -1,0 +1,52 @@
+"""A number's pace: what comes too fast waits for its turn, then it is told so, and nothing is charged."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from farebox import outbound
+from farebox.simulator import Behaviour
+from harness import NUMBER, World, template, text
+
+
+async def test_what_comes_too_fast_waits_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten a second: one at once and one more as a burst, ten that wait up to a second, and the rest is too much."""
+    waits: list[float] = []
+
+    async def no_sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    await world.fund("1.00")
+    await world.send(template())
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 10})
+    now_ms = world.gate.clock.now_ms()
+    monkeypatch.setattr(world.gate.clock, "now_ms", lambda: now_ms)
+    monkeypatch.setattr(outbound, "asyncio", SimpleNamespace(sleep=no_sleep))
+    world.whatsapp.behave(Behaviour(statuses=()))
+    answers = await asyncio.gather(*(world.send(template()) for _ in range(15)))
+    monkeypatch.undo()
+    assert sorted(answer.status for answer in answers) == [200] * 12 + [429] * 3
+    assert sorted(waits) == pytest.approx([at / 10 for at in range(1, 11)])
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.json["error"]["code"] == 130429
+    assert refused.json["error"]["type"] == "OAuthException"
+    assert "10 messages a second" in refused.json["error"]["error_data"]["details"]
+    assert refused.headers["Retry-After"] == "2"
+    await world.books_kept()
+    assert (await world.balance())["held"] == "0.0408", "what was told to wait has taken nothing"
+    assert await world.differences() == []
+
+
+async def test_only_a_send_that_may_leave_takes_a_turn(world: World) -> None:
+    """Without funds the answer is about funds; in shadow nothing waits; a clock that is set back holds nobody up."""
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 1})
+    assert [(await world.send(template())).status for _ in range(3)] == [402] * 3
+    await world.fund("1.00")
+    world.gate.clock._ahead_ms += 86_400_000
+    assert (await world.send(template())).status == 200
+    world.gate.clock._ahead_ms -= 86_400_000
+    assert (await world.send(text())).status == 200
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"mode": "shadow"})
+    assert [(await world.send(template())).status for _ in range(3)] == [200] * 3
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 1_001}, expect=422)
