@@ -69,7 +69,7 @@ def bars(
         rounded_bars=3,
         include_x_axis=True,
         show_minor_x_labels=len(labels) <= 16,
-        x_labels_major_every=max(len(labels) // 8, 1),
+        x_labels_major_every=max(len(labels) // 5, 1),
     )
     for one in series:
         chart.add(one.name, list(one.values))

@@ -60,9 +60,8 @@ function answerOf(donut) {
 document.documentElement.classList.add("scripted");
 if (document.querySelector("[data-live-text]")) watch(document.body.dataset.live);
 document.querySelectorAll("[data-donut]").forEach(answerOf);
-// On a narrow screen: the menu shows where one is, a chart its latest bars.
+// On a narrow screen the menu shows where one is.
 document.querySelector(".side [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-for (const chart of document.querySelectorAll(".chart")) chart.scrollLeft = chart.scrollWidth;
 for (const choice of document.querySelectorAll("[data-submits]")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
