@@ -1,6 +1,7 @@
 # make run    sets everything up and starts the sandbox
 # make test   sets everything up and runs all tests
-# make check  linters and types, strict
+# make check  linters and types, strict, and the audit of dependencies
+# make audit  known vulnerabilities of the packages that are installed; says so where it could not ask
 # make machine STEPS=100000  random lives against an independent model, for as long as you like
 # make simulate SEEDS=1000000 FIRST=0  whole lives under faults, with a clock that is not real; SEED=1234: one life, every event
 # make simulate-planted  which of the planted bugs these lives find, and after how many
@@ -13,13 +14,14 @@
 # make wheel  builds the wheel, installs it into an environment that is empty, and runs it there
 # make bench  what enforcement costs, in ratios to a proxy that enforces nothing; ONLY=sends: one part of it (tests/benchmarks)
 # make bench-growth  the same against numbers, windows, holds and ledger rows, drawn; FULL=1: to 50 million rows, for hours
+# make bench-profile  where a gateway under load spends its time
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # make bench-rebuild NUMBERS=100000  what a lost Redis costs: all wallets again, a cold first send, a send while it hangs
 # make bench-designs  two straw designs of a balance beside ours: what they overspend, how fast they are
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench bench-growth bench-fares bench-markets bench-designs bench-rebuild
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -36,6 +38,10 @@ check: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	@$(MAKE) --no-print-directory audit
+
+audit: .venv/installed
+	@PYTHONPATH=tests $(PY) -m audit
 
 machine: .venv/installed
 	STEPS=$(or $(STEPS),100000) $(PY) -m pytest tests/test_machine.py $(ARGS)
@@ -61,6 +67,9 @@ bench: .venv/installed
 bench-growth: .venv/bench
 	PYTHONPATH=tests $(PY) -m benchmarks.growth $(if $(FULL),--full)
 
+
+bench-profile: .venv/bench
+	PYTHONPATH=tests $(PY) -m benchmarks.profile
 
 bench-fares bench-markets bench-designs bench-rebuild: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*

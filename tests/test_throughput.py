@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from farebox import outbound
+from farebox import scopes
 from farebox.simulator import Behaviour
 from harness import NUMBER, World, template, text
 
@@ -22,7 +22,7 @@ async def test_what_comes_too_fast_waits_its_turn(world: World, monkeypatch: pyt
     await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 10})
     now_ms = world.gate.clock.now_ms()
     monkeypatch.setattr(world.gate.clock, "now_ms", lambda: now_ms)
-    monkeypatch.setattr(outbound, "asyncio", SimpleNamespace(sleep=no_sleep))
+    monkeypatch.setattr(scopes, "asyncio", SimpleNamespace(sleep=no_sleep))
     world.whatsapp.behave(Behaviour(statuses=()))
     answers = await asyncio.gather(*(world.send(template()) for _ in range(15)))
     monkeypatch.undo()

@@ -23,6 +23,7 @@ from farebox.ports import PortTakenError
 from farebox.strength import weakness
 from farebox.supervisor import GatewayError
 from farebox.tariff_files import TariffError, load_folder
+from farebox.traces import start_traces
 from farebox.vault import VaultError
 from farebox.wallet import WalletUnavailableError
 
@@ -164,6 +165,7 @@ def _worker() -> None:
     order = json.loads(sys.stdin.readline())
     settings = Settings(**order["settings"])
     start_logs(settings.log_level, settings.log_format)
+    start_traces()
 
     def ready() -> None:
         print("ready", flush=True)  # noqa: T201

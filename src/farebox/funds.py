@@ -35,6 +35,7 @@ from farebox.rebuild import Rebuild
 from farebox.rows import NewHold, Resolution
 from farebox.settlement import Settlement
 from farebox.tariffs import Tariffs, local_day
+from farebox.traces import traced
 from farebox.wallet import UNIT_BACK, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Funds:
         self.resolve = Settlement(wallet, ledger, clock, tariffs, rebuild).resolve
         self.moves = Moves(wallet, ledger, clock, rebuild)
 
+    @traced("reserve")
     async def reserve(
         self,
         number: Number,

@@ -20,6 +20,7 @@ from farebox.intake import of_part, tell
 from farebox.news import Piece
 from farebox.relays import check_literal
 from farebox.spool import SpoolError
+from farebox.traces import traced
 from farebox.upstream import end_to_end
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def verify(gate: Gate, query: str) -> Reply:
     return error_reply(Dialect.CLOUD, status=403, code=CODE_TOKEN, sentence=sentence)
 
 
+@traced("webhook")
 async def receive(gate: Gate, request: Request, door: Door) -> Reply:
     """Relay a webhook to the applications of its numbers and keep the books; return what the application answered."""
     try:

@@ -4,7 +4,6 @@
 fate is unknown is never sent again by us. What an `Idempotency-Key` changes stands in `keyed.py`.
 """
 
-import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -35,16 +34,17 @@ from farebox.idempotency import HEADER, Claim, leave
 from farebox.keyed import send_once
 from farebox.ledger import ClaimLostError, LedgerUnavailableError
 from farebox.refusal import refusal
-from farebox.scopes import out_of_scope
+from farebox.scopes import its_turn, out_of_scope
+from farebox.traces import hand_on, note, traced
 from farebox.upstream import FateUnknownError, NotSentError
 
 log = logging.getLogger(__name__)
 
 CLOSED = "This phone number is closed: nothing is sent from it. Whoever runs the gateway can open it again."
-LONGEST_TURN_S = 1  # take.lua gives none that is further away; a clock that was set back must not hold a message up
 RETRY_AFTER_S = "1"  # a store that was away for a moment is back by then; a longer outage is asked about again
 
 
+@traced("send")
 async def send(gate: Gate, call: Call) -> Reply:
     """Meter and forward one message, once if it has a key; every outcome is an answer."""
     number = call.number
@@ -95,19 +95,13 @@ async def _send(gate: Gate, call: Call, number: Number, message: Message, claim:
         return refusal(gate, call.route.dialect, number, priced.offer.category, outcome)
     if outcome.overdrawn:
         metrics.SHADOW_REFUSALS.labels(metrics.account_label(number.account_id)).inc()
-    await _turn(gate, outcome)
+    await its_turn(gate, outcome)
     reply = await _forward(gate, call, message, priced, outcome, claim=claim)
     metrics.SEND_SECONDS.observe(time.perf_counter() - started)
     return reply
 
 
-async def _turn(gate: Gate, reserved: Reserved) -> None:
-    """Wait until it is a send's turn, by the pace of its number (`lua/take.lua`)."""
-    wait_ms = reserved.leaves_at_ms - gate.clock.now_ms()
-    if wait_ms > 0:
-        await asyncio.sleep(min(wait_ms / 1000, LONGEST_TURN_S))
-
-
+@traced("decide")
 async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
     """Return what the message costs: a fare for its recipient, or one for each member of a group."""
     number = call.number
@@ -180,6 +174,7 @@ async def _forward(
             "until a status webhook decides; sending again may deliver it twice."
         )
         reply = error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
+    note(hold=hold_id, outcome=outcome, fare_micros=reserved.fare_micros, message_class=reserved.message_class.value)
     decided(
         outcome,
         message_class=reserved.message_class,
@@ -302,12 +297,15 @@ async def _forward_unmetered(gate: Gate, call: Call, claim: Claim | None) -> Rep
         return error_reply(call.route.dialect, status=504, code=CODE_UNAVAILABLE, sentence=sentence)
 
 
+@traced("upstream")
 async def _post(gate: Gate, call: Call, body: bytes, claim: Claim | None) -> Reply:
     """Hand a message to the upstream. From here on its answer is kept for its key, unless nothing left after all."""
     if claim is not None:
         claim.left = True
+    headers = call.headers()
+    hand_on(headers)
     try:
-        return await gate.upstream.send(call.path_qs(), call.headers(), body)
+        return await gate.upstream.send(call.path_qs(), headers, body)
     except NotSentError:
         if claim is not None:
             claim.left = False

@@ -1,10 +1,21 @@
-"""What a farebox key may do beside its numbers: categories of messages, and how many a minute."""
+"""What a farebox key may do beside its numbers: categories of messages, and how many a minute. And a number's pace."""
 
+import asyncio
 import time
 
 from farebox.access import Call
 from farebox.core.reply import CODE_PERMISSION, CODE_RATE, Reply, error_reply
+from farebox.funds import Reserved
 from farebox.gate import Gate
+
+LONGEST_TURN_S = 1  # take.lua gives none that is further away; a clock that was set back must not hold a message up
+
+
+async def its_turn(gate: Gate, reserved: Reserved) -> None:
+    """Wait until it is a send's turn, by the pace of its number (`lua/take.lua`)."""
+    wait_ms = reserved.leaves_at_ms - gate.clock.now_ms()
+    if wait_ms > 0:
+        await asyncio.sleep(min(wait_ms / 1000, LONGEST_TURN_S))
 
 
 def out_of_scope(call: Call, category: str) -> Reply | None:

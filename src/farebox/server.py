@@ -18,6 +18,7 @@ from farebox.logs import start_request
 from farebox.outbound import send
 from farebox.passthrough import pass_through, to_response
 from farebox.scopes import too_fast
+from farebox.traces import follow
 from farebox.upstream import D360_KEY
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Gateway:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a fault of ours is an answer in the client's shape, never a stack trace."""
         request_id = start_request(request.headers.get(REQUEST_ID, ""), request.headers.get("traceparent", ""))
+        follow(request.headers)
         response = await self._answer(request)
         if not response.prepared:
             response.headers.setdefault(REQUEST_ID, request_id)
