@@ -15,13 +15,14 @@
 # make wheel  builds the wheel, installs it into an environment that is empty, and runs it there
 # make bench  what enforcement costs, in ratios to a proxy that enforces nothing; ONLY=sends: one part of it (tests/benchmarks)
 # make bench-growth  the same against numbers, windows, holds and ledger rows, drawn; FULL=1: to 50 million rows, for hours
+# make bench-profile  where a gateway under load spends its time
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # make bench-rebuild NUMBERS=100000  what a lost Redis costs: all wallets again, a cold first send, a send while it hangs
 # make bench-designs  two straw designs of a balance beside ours: what they overspend, how fast they are
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-fares bench-markets bench-designs bench-rebuild
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -67,6 +68,9 @@ bench: .venv/installed
 bench-growth: .venv/bench
 	PYTHONPATH=tests $(PY) -m benchmarks.growth $(if $(FULL),--full)
 
+
+bench-profile: .venv/bench
+	PYTHONPATH=tests $(PY) -m benchmarks.profile
 
 bench-fares bench-markets bench-designs bench-rebuild: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*

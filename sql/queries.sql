@@ -243,11 +243,14 @@ SELECT * FROM topup WHERE number_id = $1 AND state <> 'draft' ORDER BY created_a
 -- book_movement --
 -- Books a movement of a number once per reference: document, entries, balances and the top-up that it is about move together.
 -- Money that leaves was taken from a wallet, whose epoch ($9) must still be the number's; into a number it comes in any.
+-- By a transfer or an adjustment nothing comes into a number that is closed.
 -- Of a top-up ($7) it is booked only while its state is among $11 and $12 more of it can be given back.
 WITH current AS (
-    SELECT number_id, epoch FROM number WHERE number_id = ANY (ARRAY[$2, $8]) ORDER BY number_id FOR KEY SHARE
+    SELECT number_id, epoch, closed_at FROM number WHERE number_id = ANY (ARRAY[$2, $8]) ORDER BY number_id FOR KEY SHARE
 ), mine AS (
     SELECT epoch FROM current WHERE number_id = $2 AND ($9::bigint IS NULL OR epoch = $9)
+      AND ($3 NOT IN ('transfer', 'adjustment') OR NOT EXISTS (
+          SELECT FROM current WHERE closed_at IS NOT NULL AND (number_id = $8 OR $4::bigint > 0)))
 ), fits AS (
     SELECT topup_id FROM topup WHERE topup_id = $7 AND number_id = $2 AND state = ANY ($11::text[])
       AND refunded_micros + $12::bigint BETWEEN 0 AND amount_micros FOR UPDATE
@@ -699,7 +702,9 @@ DELETE FROM open_window WHERE ends_at_ms < $1;
 -- The sums of a page of numbers after one, in one snapshot, those of dropped months by their totals; $3: of these numbers only, null: of all.
 SELECT n.number_id, n.epoch, n.currency, n.funds_rule, b.balance_micros, e.*, h.*, s.billed_micros,
        (SELECT coalesce(sum(amount_micros), 0)::bigint FROM topup t
-        WHERE t.number_id = n.number_id AND t.credited_at IS NOT NULL) AS topup_rows_micros
+        WHERE t.number_id = n.number_id AND t.credited_at IS NOT NULL) AS topup_rows_micros,
+       (SELECT coalesce(sum(CASE WHEN m.number_id = n.number_id THEN amount_micros ELSE -amount_micros END), 0)::bigint
+        FROM movement m WHERE m.number_id = n.number_id OR m.other_number = n.number_id) AS movement_rows_micros
 FROM number n JOIN balance b USING (number_id), LATERAL (
     SELECT coalesce(sum(into_micros), 0)::bigint AS entries_micros,
            coalesce(sum(into_micros) FILTER (WHERE kind = 'topup' OR (kind = 'correction' AND NOT of_usage)), 0)::bigint

@@ -13,6 +13,8 @@ from farebox.reconcile import Comparison, compare, repair
 from farebox.simulator.behaviour import Behaviour
 from harness import GERMAN, NUMBER, USER, World, template, text
 
+OTHER = "2"
+
 
 async def compared(world: World, number_id: str = NUMBER) -> Comparison:
     (row,) = [row async for row in compare(world.gate.ledger, world.gate.wallet, only=[number_id])]
@@ -158,6 +160,31 @@ async def test_lost_entries_are_added_as_corrections(world: World) -> None:
     assert await world.balance() == {"available": "0.9966", "held": "0.00"}
     with pytest.raises(asyncpg.PostgresError, match="append-only"):
         await world.gate.ledger._pool.execute("DELETE FROM entry")
+
+
+async def test_lost_entries_of_movements_are_added_as_they_say(world: World) -> None:
+    await world.add_number(OTHER)
+    await world.fund("1.00")
+    moved = f"/v1/numbers/{NUMBER}"
+    for kind, amount, at in (
+        ("adjustments", "0.50", NUMBER),
+        ("refunds", "0.20", NUMBER),
+        ("transfers", "0.10", OTHER),
+    ):
+        body = {"amount": amount, "reason": "why", **({"to": at} if kind == "transfers" else {})}
+        await world.admin("POST", f"{moved}/{kind}", body, expect=201)
+    assert (await compared(world)).found == (await compared(world, OTHER)).found == ()
+    await Vandal(world)("DELETE FROM entry WHERE movement_id IS NOT NULL")
+    assert await mended(world, ["movements", "balance"]) == [
+        "3 entries were added as their movements say: 0.20 together"
+    ]
+    (movement, _) = (await compared(world, OTHER)).found
+    assert "disputes sum to 0.10, entries move 0.00: 0.10 too little; --repair adds what is missing" in movement.text
+    assert await repair(world.gate, await compared(world, OTHER)) == [
+        "1 entries were added as their movements say: 0.10 together"
+    ]
+    assert (await compared(world, OTHER)).found == ()
+    assert await world.balance() == {"available": "1.20", "held": "0.00"}
 
 
 async def test_a_charge_that_no_hold_explains_is_left_to_a_person(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -37,6 +38,7 @@ PAYMENTS_INTERVAL_S = 10  # between two passes over payments under way: their ev
 KEY_USE_INTERVAL_S = 30  # how long the last use of a key may be unknown
 SPOOL_INTERVAL_S = 1  # between two looks whether the stores take what waits on the disk
 WATCH_INTERVAL_S = 5  # between two passes over the numbers with rules and levels: what a send's own wake-up missed
+LOOP_INTERVAL_S = 0.02  # between two looks at the event loop: blocks longer than this are seen nearly whole
 SLOW_INTERVAL_S = 300  # between two looks at what is no matter of seconds: a sum over the holds of the last hour
 TELL_INTERVAL_S = 1  # between two looks for alerts that are to be told
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
@@ -73,6 +75,7 @@ async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], N
             _repeat(PAYMENTS_INTERVAL_S, lambda: look_at_all(gate), "payments were not looked at"),
             _repeat(DAILY_INTERVAL_S, lambda: reconcile_daily(gate), "the daily comparison failed"),
             follow_wakes(gate),
+            _watch_loop(),
             _repeat(WATCH_INTERVAL_S, lambda: watch_pass(gate), "the numbers were not watched"),
             _repeat(SLOW_INTERVAL_S, lambda: slow_pass(gate), "spikes and cards were not looked at"),
             _repeat(TELL_INTERVAL_S, lambda: tell(gate), "alerts were not told"),
@@ -169,6 +172,14 @@ async def _follow_changes(gate: Gate) -> None:
                 await connection.close(timeout=1)
         log.warning("changes of settings are not heard at the moment; trying again")
         await asyncio.sleep(RECONNECT_S)
+
+
+async def _watch_loop() -> None:
+    """Note how late the event loop comes back to a timer."""
+    while True:
+        due = time.perf_counter() + LOOP_INTERVAL_S
+        await asyncio.sleep(LOOP_INTERVAL_S)
+        metrics.LOOP_LATE.observe(max(0.0, time.perf_counter() - due))
 
 
 async def _repeat(interval_s: float, work: Callable[[], Awaitable[object]], complaint: str) -> None:

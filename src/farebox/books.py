@@ -70,6 +70,7 @@ def _number(row: asyncpg.Record, position: Position | None) -> NumberFacts:
         ),
         billed_micros=row["billed_micros"],
         topup_rows_micros=row["topup_rows_micros"],
+        movement_rows_micros=row["movement_rows_micros"],
         cover=row["funds_rule"] == "cover",
     )
 

@@ -78,6 +78,9 @@ BATCH_SIZE = Histogram(
     buckets=_BATCH_BUCKETS,
     registry=REGISTRY,
 )
+LOOP_LATE = Histogram(
+    "farebox_loop_late_seconds", "How late the event loop is at a timer.", buckets=_LATENCY_BUCKETS, registry=REGISTRY
+)
 RELAYS = Counter(
     "farebox_relays_total",
     "Webhooks relayed to applications, by outcome (answered, failed, no_app).",
@@ -179,7 +182,8 @@ UNPRICED = Counter(
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 LEDGER_DRIFT = Gauge(
     "farebox_ledger_drift",
-    "Numbers whose books differed in the last daily comparison, by kind (charges, topups, balance, usage, wallet).",
+    "Numbers whose books differed in the last daily comparison, by kind "
+    "(charges, topups, movements, balance, usage, wallet).",
     ("kind",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",

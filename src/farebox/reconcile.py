@@ -1,4 +1,4 @@
-"""Compares what must be equal, number by number: holds and top-ups, entries, stored balance, roll-ups, wallet.
+"""Compares what must be equal, number by number: documents, entries, stored balance, roll-ups, wallet.
 
 What differs is explained (core/difference.py, which also says which side is right).
 """
@@ -100,6 +100,7 @@ async def repair(gate: Gate, comparison: Comparison) -> list[str]:
 DONE = {
     "charges": "{count} corrections charge {amount} that holds were billed",
     "topups": "{count} corrections credit {amount} of top-ups",
+    "movements": "{count} entries were added as their movements say: {amount} together",
     "balance": "its stored balance was set to the sum of its entries: it moved by {amount}",
     "usage": "{count} rows of its roll-up were counted anew: they moved by {amount}",
 }

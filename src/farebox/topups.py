@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from farebox.cards import look_at_links
 from farebox.core.charge import Unfit, charge
+from farebox.core.money import MAX_MICROS, format_micros
 from farebox.core.topup import Event, State, Topup, sources, step, target, topup_of
 from farebox.directory import Number
 from farebox.gate import UNAVAILABLE, Gate
@@ -81,12 +82,16 @@ async def hindrance(gate: Gate, number: Number, ledger: Ledger | Transaction | N
     )
 
 
-async def confirm_draft(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Topup | None:
+async def confirm_draft(gate: Gate, number: Number, topup_id: UUID, reference: str | None) -> Topup | Refused | None:
     """Charge a preview at the price that it showed, once; None where it is none of this number's, or too old.
 
     Raises asyncpg.UniqueViolationError where the reference is another top-up's.
     """
     now_ms = gate.clock.now_ms()
+    draft = await gate.ledger.fetch_one("topup", topup_id)
+    asked_micros = draft["amount_micros"] if draft is not None and draft["state"] == State.DRAFT else 0
+    if asked_micros and (sentence := await too_much(gate, number, asked_micros)) is not None:
+        return Refused(sentence)
     await gate.ledger.fetch("confirm_draft", topup_id, number.number_id, now_ms - PREVIEW_MS, reference, now_ms)
     row = await gate.ledger.fetch_one("topup", topup_id)
     if row is None or row["number_id"] != number.number_id or row["state"] in (State.DRAFT, State.CANCELLED):
@@ -113,6 +118,8 @@ async def write_down(
     price = charge(amount_micros, way.terms(number.currency), tax_ppm=number.markup.tax_ppm, currency=number.currency)
     if isinstance(price, Unfit):
         return Refused(f"amount: {price.sentence}.")
+    if (sentence := await too_much(gate, number, amount_micros)) is not None:
+        return Refused(sentence)
     await gate.ledger.fetch(
         "begin_topup",
         topup_id,
@@ -127,6 +134,20 @@ async def write_down(
         gate.clock.now_ms(),
     )
     return None
+
+
+async def too_much(gate: Gate, number: Number, amount_micros: int) -> str | None:
+    """Say that an amount would exceed the largest balance, with all that is on its way; None: it would not.
+
+    Asked before anything is charged: what has been paid must be credited.
+    """
+    money = await gate.ledger.fetch_one("ledger_money", [number.number_id])
+    assert money is not None, "a number has a balance"
+    pending = await gate.ledger.fetch_one("pending_topups", [number.number_id])
+    there_micros = money["balance_micros"] + (0 if pending is None else pending["pending_micros"])
+    if there_micros + amount_micros <= MAX_MICROS:
+        return None
+    return f"amount: the balance would exceed the largest one, {format_micros(MAX_MICROS)}; ask for less."
 
 
 async def look(gate: Gate, number: Number, topup: Topup, *, later: bool = True) -> Topup:

@@ -90,7 +90,7 @@ async def test_the_largest_balance(api: Api) -> None:
     await api.add_number()
     await api.ok("POST", TOPUPS, {"amount": "9007199254.740991"}, status=201)
     said = await api.refused("POST", TOPUPS, {"amount": "0.000001", "reference": "one more"})
-    assert said == "amount: the balance would exceed the largest one, 9007199254.740991; top up less."
+    assert said == "amount: the balance would exceed the largest one, 9007199254.740991; ask for less."
     assert await balance(api) == ("9007199254.740991", "0.00")
     assert len((await api.ok("GET", TOPUPS))["topups"]) == 1
 

@@ -54,7 +54,25 @@ async def test_a_person_adjusts_with_a_reason(shop: Api) -> None:
     assert done["balance"]["available"] == "-0.01"
 
 
+async def test_a_closed_number_gets_nothing(shop: Api) -> None:
+    moved = {"to": "2", "amount": "1.00", "reference": "before", **WHY}
+    first = await shop.ok("POST", f"{ONE}/transfers", moved, status=201)
+    await shop.ok("POST", "/v1/numbers/2/close", {"funds": "keep", **WHY})
+    said = "Number 2 is closed and gets no funds; open it with POST /v1/numbers/2/open, or name another."
+    for path, body in (
+        (f"{ONE}/transfers", {"to": "2", "amount": "1.00", **WHY}),
+        ("/v1/numbers/2/adjustments", {"amount": "1.00", **WHY}),
+    ):
+        assert await shop.refused("POST", path, body, status=409) == said
+    assert (await available(shop), await available(shop, "2")) == ("9.00", "1.00")
+    assert await shop.ok("POST", f"{ONE}/transfers", moved) == first  # a retry stays a retry
+    await shop.ok("POST", "/v1/numbers/2/adjustments", {"amount": "-0.25", **WHY}, status=201)
+    await shop.ok("POST", "/v1/numbers/2/transfers", {"to": "1", "amount": "0.75", **WHY}, status=201)
+    assert (await available(shop), await available(shop, "2")) == ("9.75", "0.00")
+
+
 REFUSED = [
+    ("adjustments", {"amount": "9007199254.74", **WHY}, 422, "amount: the balance would exceed the largest one, "),
     ("transfers", {"to": "1", "amount": "1", **WHY}, 422, "to: is the same number; name another one."),
     ("transfers", {"to": "3", "amount": "1", **WHY}, 422, "to: number 3 is of account acme in COP; funds move between"),
     ("transfers", {"to": "9", "amount": "1", **WHY}, 404, "There is no number 9;"),

@@ -95,6 +95,19 @@ async def test_price_and_fee_stand_between_preview_and_confirm(shop: Api) -> Non
     assert (done["fee"], done["charge"]) == ("0.80", "20.80")
 
 
+async def test_what_would_exceed_the_largest_balance_is_refused_before_it_is_paid(shop: Api) -> None:
+    seen = await preview(shop)
+    await shop.ok("POST", TOPUPS, {"amount": "9007199254.00", "awaited": True}, status=201)  # on its way
+    said = "amount: the balance would exceed the largest one, 9007199254.740991; ask for less."
+    for path, body in (
+        (TOPUPS, {"amount": "1.00", "method": "sandbox"}),
+        (f"{TOPUPS}?preview=true", {"amount": "1.00", "method": "sandbox"}),
+        (TOPUPS, {"preview_id": seen["preview_id"]}),
+    ):
+        assert await shop.refused("POST", path, body) == said
+    assert provider(shop).charges == 0
+
+
 async def test_a_confirm_at_once_charges_once(shop: Api) -> None:
     seen = await preview(shop)
     answers = await asyncio.gather(*(shop.ask("POST", TOPUPS, {"preview_id": seen["preview_id"]}) for _ in range(8)))

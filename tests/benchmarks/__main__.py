@@ -16,13 +16,14 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from benchmarks import designs, latency, media, sends, spread, webhooks
+from benchmarks import designs, latency, media, sends, spread, tail, webhooks
 from benchmarks.designs import cpu
 from benchmarks.report import PAGE, Section, page, record, recorded, regressions, say, today
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Section]]] = {
     "sends": sends.measure,
     "latency": latency.measure,
+    "tail": tail.measure,
     "workers": spread.measure_workers,
     "numbers": spread.measure_numbers,
     "webhooks": webhooks.measure,

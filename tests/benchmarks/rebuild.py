@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.designs import cpu, versions
+from benchmarks.population import id_of, populate
 from benchmarks.report import say
 from corpus_stage import Stage, message, open_stage
 from farebox.embedded import EmbeddedStores
@@ -27,38 +28,23 @@ BUSY_EVERY = 100  # every so many-th number is in use
 WINDOWS = 100  # open windows of a number in use
 COLD = 200  # first sends that are measured, each to a number whose wallet is not there
 HANGING = 50  # sends to a store that does not answer
-PAGE = 5_000  # numbers that are written in one transaction of the preparation
 
-FILL = (
-    "INSERT INTO number (number_id, account_id, waba_id, currency, timezone, created_at) "
-    "SELECT n::text, 'bench', 'bench', 'USD', 'UTC', now() FROM generate_series($1::bigint, $2::bigint) AS n",
-    "INSERT INTO balance SELECT n::text FROM generate_series($1::bigint, $2::bigint) AS n",
-    "INSERT INTO open_window (number_id, user_id, kind, ends_at_ms) SELECT n::text, (4915100000000 + w)::text, 'csw', "
-    "(extract(epoch FROM now()) * 1000)::bigint + 72000000 "
-    "FROM generate_series($1::bigint, $2::bigint) AS n, generate_series(1, $3::bigint) AS w WHERE n % $4 = 0",
-    "WITH paid AS (INSERT INTO topup (topup_id, number_id, reference, method, amount_micros, state, created_at) "
-    "SELECT gen_random_uuid(), n::text, 'first', 'manual', 10000000, 'succeeded', now() "
-    "FROM generate_series($1::bigint, $2::bigint) AS n RETURNING topup_id, number_id, amount_micros, created_at), "
-    "moved AS (UPDATE balance SET balance_micros = balance_micros + amount_micros FROM paid "
-    "WHERE balance.number_id = paid.number_id) "
-    "INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, topup_id, at) "
-    "SELECT number_id, 'topup', 'outside', 'number', amount_micros, topup_id, created_at FROM paid",
+FILL_WINDOWS = (
+    "INSERT INTO open_window (number_id, user_id, kind, ends_at_ms) "
+    "SELECT number_id, (4915100000000 + w)::text, 'csw', (extract(epoch FROM now()) * 1000)::bigint + 72000000 "
+    "FROM number, generate_series(1, $1::bigint) w WHERE number_id::bigint % $2 = 0"
 )
 
 
 async def fill(stage: Stage) -> None:
     """Give a ledger its numbers, each with a top-up, some with open windows."""
-    store = stage.gate.ledger._pool
-    await store.execute(
-        "INSERT INTO account (account_id, name, currency, created_at) VALUES ('bench', 'B', 'USD', now())"
-    )
-    for first in range(1, NUMBERS + 1, PAGE):
-        last = min(first + PAGE - 1, NUMBERS)
-        async with store.acquire() as connection, connection.transaction():
-            for statement in FILL:
-                arguments = (first, last, WINDOWS, BUSY_EVERY) if "$3" in statement else (first, last)
-                await connection.execute(statement, *arguments)
-        say(f"  {last:,} of {NUMBERS:,} numbers written")
+    database_url = stage.gate.settings.database_url
+    assert database_url is not None, "the stage names the stores"
+    await populate(database_url, NUMBERS, app_url="http://127.0.0.1:9")
+    await stage.gate.ledger._pool.execute(
+        "UPDATE number SET upstream_token = NULL"
+    )  # the stage's client brings its own
+    await stage.gate.ledger._pool.execute(FILL_WINDOWS, WINDOWS, BUSY_EVERY, timeout=60)
     await stage.gate.directory.load_numbers(stage.gate.ledger)
 
 
@@ -90,7 +76,7 @@ async def cold_sends(stage: Stage) -> tuple[list[float], list[float]]:
     """Return the milliseconds of first sends of numbers without a wallet, and of the same numbers' next sends."""
     cold, warm = [], []
     for which in range(1, COLD + 1):
-        number_id = str(which * (NUMBERS // COLD))
+        number_id = id_of(which * (NUMBERS // COLD))
         await stage.gate.wallet._redis.delete(f"farebox:{{{number_id}}}:wallet")
         for into in (cold, warm):
             took, status = await timed_send(stage, number_id)
@@ -106,7 +92,7 @@ async def hanging_sends(stage: Stage, valkey: int) -> list[float]:
     os.kill(valkey, signal.SIGSTOP)
     try:
         for _ in range(HANGING):
-            milliseconds, status = await timed_send(stage, "1")
+            milliseconds, status = await timed_send(stage, id_of(1))
             assert status == 503, f"a send was answered with {status}"
             took.append(milliseconds)
     finally:

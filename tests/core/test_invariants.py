@@ -113,6 +113,7 @@ def broken_by(books: Books, run: RunFacts = RUN) -> set[int]:
         ({14}, {"topup_rows_micros": 999_999}),
         ({14}, {"topups": (TopupFacts(reference="r", amount_micros=1_000_000, entries=2, credited_micros=2_000_000),)}),
         ({14}, {"topups": ()}),
+        ({14}, {"movement_rows_micros": 1}),
     ],
 )
 def test_figures_of_a_number_that_do_not_agree(invariants: set[int], change: dict[str, Any]) -> None:

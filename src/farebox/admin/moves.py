@@ -19,6 +19,7 @@ from farebox.gate import Gate
 from farebox.moves import Move, Moved, Short
 from farebox.moves import Unfit as DoesNotFit
 from farebox.returns import refund as give_back
+from farebox.topups import too_much
 
 
 def _not_zero(micros: int) -> int:
@@ -98,9 +99,12 @@ async def transfer(ask: Ask[TransferPost, Nothing]) -> Answer:
             f"to: number {body.to} is of account {into.account_id} in {into.currency}; funds move between numbers of "
             f"one account and currency only ({number.account_id}, {number.currency}).",
         )
+    await _fits(gate, into, body.amount)
     reference = _reference(ask.key, body.reference, "transfer")
     move = Move(kind="transfer", micros=body.amount, reason=body.reason, reference=reference)
     moved = await gate.funds.moves.out_of(number, move, into=into)
+    if isinstance(moved, DoesNotFit):
+        raise _closed(into)
     return await _answer(gate, number, moved, ("transfer", reference, -body.amount))
 
 
@@ -108,6 +112,7 @@ async def adjust(ask: Ask[AdjustmentPost, Nothing]) -> Answer:
     """Correct a balance by a further entry, once per reference."""
     gate, body = ask.gate, ask.body
     number = await number_in_use(gate, ask.path["phone_number_id"])
+    await _fits(gate, number, body.amount)
     reference = _reference(ask.key, body.reference, "adjustment")
     move = Move(
         kind="adjustment",
@@ -118,7 +123,23 @@ async def adjust(ask: Ask[AdjustmentPost, Nothing]) -> Answer:
     )
     moves = gate.funds.moves
     moved = await (moves.into(number, move) if body.amount > 0 else moves.out_of(number, move))
+    if isinstance(moved, DoesNotFit):
+        raise _closed(number)
     return await _answer(gate, number, moved, ("adjustment", reference, body.amount))
+
+
+async def _fits(gate: Gate, into: Number, micros: int) -> None:
+    if (sentence := await too_much(gate, into, micros)) is not None:
+        raise ProblemError(422, sentence)
+
+
+def _closed(number: Number) -> ProblemError:
+    """Say that nothing comes into a number that is closed."""
+    return ProblemError(
+        409,
+        f"Number {number.number_id} is closed and gets no funds; open it with "
+        f"POST /v1/numbers/{number.number_id}/open, or name another.",
+    )
 
 
 def _reference(key: str | None, given: str | None, kind: str) -> str:

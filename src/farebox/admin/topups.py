@@ -208,6 +208,8 @@ async def _confirm(gate: Gate, number: Number, topup_id: UUID, reference: str | 
     except asyncpg.UniqueViolationError as error:
         sentence = f'reference: "{reference}" is another top-up; give another payment another reference.'
         raise ProblemError(409, sentence) from error
+    if isinstance(topup, topups.Refused):
+        raise ProblemError(422, topup.sentence)
     if topup is None:
         minutes = topups.PREVIEW_MS // 60_000
         raise ProblemError(
@@ -233,7 +235,7 @@ async def _credit(gate: Gate, number: Number, amount_micros: int, reference: str
     except asyncpg.CheckViolationError as error:
         # The largest balance is a constraint of the database: only there no other top-up can come in between.
         raise ProblemError(
-            422, f"amount: the balance would exceed the largest one, {format_micros(MAX_MICROS)}; top up less."
+            422, f"amount: the balance would exceed the largest one, {format_micros(MAX_MICROS)}; ask for less."
         ) from error
     except LedgerUnavailableError as error:
         # The money may be booked. A retry under a new reference could book it twice, so the reference is told.

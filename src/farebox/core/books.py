@@ -65,6 +65,7 @@ class NumberFacts:
     wallet: WalletFacts | None = None
     billed_micros: int | None = None  # sum of what ended holds were billed; None where old holds were put away
     topup_rows_micros: int | None = None  # sum of the top-ups themselves; None where old ones were put away
+    movement_rows_micros: int | None = None  # sum of the movements themselves, into the number less out of it
     topups: tuple[TopupFacts, ...] = ()
     pools: tuple[PoolFacts, ...] = ()
     # For the block level. None: not known, or the level or the rule was changed meanwhile.
@@ -74,6 +75,11 @@ class NumberFacts:
     # What may lower available past the level besides a send that was allowed: bills dearer than their holds, late
     # charges, adjustments and refunds, sends in shadow mode, sends allowed while a store was away.
     recorded_below_micros: int = 0
+
+    @property
+    def moved_micros(self) -> int:
+        """What movements have brought into the number by entries, less what they took."""
+        return self.adjustments_micros + self.transfers_micros - self.refunds_micros - self.disputes_micros
 
     @property
     def available_micros(self) -> int:

@@ -1,7 +1,7 @@
 """Where the books of one number do not agree, and why that is likely so, each in a sentence that a person can act on.
 
 Which side is right is settled once, here:
-  documents (holds and top-ups, each with its evidence)  over  entries (append-only, each of one document)
+  documents (holds, top-ups and movements, each with its evidence)  over  entries (append-only, each of one document)
   over the stored balance (the sum of the entries, kept beside them)  over the wallet (a copy, and disposable).
 So what differs is mended from the left to the right: an entry that a document demands and that is not there is added as
 a correction, a stored balance is set to its entries, a roll-up is counted anew, a wallet is rebuilt. Nothing that is in
@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     CHARGES = "charges"  # entries from holds
     TOPUPS = "topups"  # entries from top-ups
+    MOVEMENTS = "movements"  # entries from refunds, transfers, adjustments and disputes
     BALANCE = "balance"  # the stored balance from the entries
     USAGE = "usage"  # the roll-up from the holds
     WALLET = "wallet"  # the wallet from stored balance and open holds
@@ -76,6 +77,13 @@ def differences(number: NumberFacts, traces: Traces = NO_TRACES) -> Iterator[Dif
             f"{format_micros(number.topups_micros)}: {_off(micros)}; {_mend(micros, 'top-up', 'credit')}"
         )
         yield Difference(number.number_id, Kind.TOPUPS, micros, text)
+    if number.movement_rows_micros is not None and number.moved_micros != number.movement_rows_micros:
+        micros = number.moved_micros - number.movement_rows_micros
+        text = (
+            f"refunds, transfers, adjustments and disputes sum to {format_micros(number.movement_rows_micros)}, "
+            f"entries move {format_micros(number.moved_micros)}: {_off(micros)}; --repair adds what is missing"
+        )
+        yield Difference(number.number_id, Kind.MOVEMENTS, micros, text)
     if number.balance_micros != number.entries_micros:
         micros = number.balance_micros - number.entries_micros
         text = (

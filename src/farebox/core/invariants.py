@@ -207,7 +207,7 @@ def pools(books: Books, _: RunFacts) -> Found:
 
 
 def topups_once(books: Books, run: RunFacts) -> Found:
-    """14: a top-up is credited exactly once."""
+    """14: a top-up is credited exactly once, and what moves otherwise is booked as it says."""
     for number in books.numbers:
         for topup in number.topups:
             if (topup.entries, topup.credited_micros) != (1, topup.amount_micros):
@@ -221,6 +221,12 @@ def topups_once(books: Books, run: RunFacts) -> Found:
                 number.number_id,
                 f"top-ups sum to {format_micros(number.topup_rows_micros)}, "
                 f"entries credit {format_micros(number.topups_micros)}",
+            )
+        if number.movement_rows_micros is not None and number.movement_rows_micros != number.moved_micros:
+            yield (
+                number.number_id,
+                f"movements sum to {format_micros(number.movement_rows_micros)}, "
+                f"entries move {format_micros(number.moved_micros)}",
             )
     booked = {(n.number_id, topup.reference): topup.amount_micros for n in books.numbers for topup in n.topups}
     for number_id, reference, amount_micros in run.acknowledged_topups:

@@ -96,7 +96,8 @@ async def _heard(pipe: "Connection") -> object:
 
 
 def _work(pipe: "Connection", design: str, database_url: str, redis_url: str, *numbers_and_sends: object) -> None:
-    settings = Settings(database_url=database_url, redis_url=redis_url)
+    # A busy machine is no dead store.
+    settings = Settings(database_url=database_url, redis_url=redis_url, wallet_timeout_s=2)
     uvloop.run(_run(pipe, design, settings, *numbers_and_sends))  # type: ignore[arg-type]
 
 
