@@ -18,11 +18,12 @@
 # make bench-profile  where a gateway under load spends its time
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # make bench-rebuild NUMBERS=100000  what a lost Redis costs: all wallets again, a cold first send, a send while it hangs
+# make bench-sizes MESSAGES=100000  what a message, a hold and a window take up in the stores: the figures of docs/sizing.md
 # make bench-designs  two straw designs of a balance beside ours: what they overspend, how fast they are
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild bench-sizes
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -72,7 +73,7 @@ bench-growth: .venv/bench
 bench-profile: .venv/bench
 	PYTHONPATH=tests $(PY) -m benchmarks.profile
 
-bench-fares bench-markets bench-designs bench-rebuild: bench-%: .venv/installed
+bench-fares bench-markets bench-designs bench-rebuild bench-sizes: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*
 
 screenshots: .venv/installed
