@@ -137,7 +137,9 @@ async def run(folder: Path) -> str:
         )  # fmt: skip
         async with open_gate(settings) as gate, Redis.from_url(stores.redis_url) as redis:
             rows = await weigh(gate, redis)
-            head = f"Written by `make bench-sizes` on {today()}: {MESSAGES:,} of each. {cpu()}, {await versions(stores)}."
+            head = (
+                f"Written by `make bench-sizes` on {today()}: {MESSAGES:,} of each. {cpu()}, {await versions(stores)}."
+            )
             return "\n".join(["# What it takes up", "", head, "", *table(("what", "where", "bytes"), rows), ""])
 
 
