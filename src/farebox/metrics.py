@@ -79,10 +79,7 @@ BATCH_SIZE = Histogram(
     registry=REGISTRY,
 )
 LOOP_LATE = Histogram(
-    "farebox_loop_late_seconds",
-    "How late the event loop comes back to a timer; while something blocks it, every request waits.",
-    buckets=_LATENCY_BUCKETS,
-    registry=REGISTRY,
+    "farebox_loop_late_seconds", "How late the event loop is at a timer.", buckets=_LATENCY_BUCKETS, registry=REGISTRY
 )
 RELAYS = Counter(
     "farebox_relays_total",

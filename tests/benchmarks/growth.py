@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import matplotlib as mpl
-from matplotlib import pyplot
 from redis.asyncio import Redis
 
 from benchmarks.designs import cpu
@@ -130,6 +128,9 @@ async def grow(what: str, sizes: Sequence[int]) -> list[Point]:
 
 def draw(found: dict[str, list[Point]]) -> None:
     """Draw a row of plots for each of speed, latency and rebuild."""
+    import matplotlib as mpl  # noqa: PLC0415  of the extra `bench`, which no test needs
+    from matplotlib import pyplot  # noqa: PLC0415
+
     mpl.use("agg")
     rows = (("sends a second", "a_second"), ("p99 ms at 200 a second", "p99_ms"), ("rebuild, s", "rebuild_s"))
     figure, axes = pyplot.subplots(len(rows), len(found), figsize=(4 * len(found), 8), squeeze=False)

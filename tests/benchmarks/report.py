@@ -10,6 +10,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent / "results" / "bench.md"
 RECORD = PAGE.with_suffix(".json")
+README = Path(__file__).parents[2] / "README.md"
+PLACE = ("<!-- bench -->", "<!-- /bench -->")
 MAX_GROWTH = 0.15  # of CPU per message against the record; the rest is what two runs of the same code differ by
 
 
@@ -90,10 +92,24 @@ def recorded() -> dict[str, Section]:
 
 
 def record(sections: Mapping[str, Section]) -> None:
-    """Write the record and the page."""
+    """Write the record and the page, and what README quotes of it."""
     RECORD.parent.mkdir(exist_ok=True)
     RECORD.write_text(json.dumps({name: asdict(section) for name, section in sections.items()}, indent=1) + "\n")
     PAGE.write_text("\n".join(page(sections)) + "\n")
+    quote(sections)
+
+
+def quoted(sections: Mapping[str, Section]) -> list[str]:
+    """Return the lines that README quotes."""
+    figures = [figure for section in sections.values() for figure in section.figures]
+    return table(("", "median of three runs"), ((figure.name, figure.row()[2]) for figure in figures))
+
+
+def quote(sections: Mapping[str, Section]) -> None:
+    """Put the figures into README, where it has a place for them."""
+    before, start, rest = README.read_text().partition(PLACE[0])
+    _, end, after = rest.partition(PLACE[1])
+    README.write_text("".join((before, start, "\n", "\n".join(quoted(sections)), "\n", end, after)))
 
 
 def today() -> str:
