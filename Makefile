@@ -11,17 +11,19 @@
 # make screenshots  every screen of the page, light and dark, wide and narrow, into FOLDER (screenshots); needs chromium
 # make bench-page MESSAGES=10000000  a year of messages from a seed, and what each screen and call of the page takes
 # make soak MINUTES=30 RATE=200  steady load: memory, latency, books, and the log looked through for secrets
+# make scale-out ROUNDS=10  gateways come and go under load behind a balancer, in network namespaces; needs root
 # make wheel  builds the wheel, installs it into an environment that is empty, and runs it there
 # make bench  what enforcement costs, in ratios to a proxy that enforces nothing; ONLY=sends: one part of it (tests/benchmarks)
 # make bench-growth  the same against numbers, windows, holds and ledger rows, drawn; FULL=1: to 50 million rows, for hours
 # make bench-profile  where a gateway under load spends its time
 # make bench-fares  what pricing one message costs; make bench-markets: what finding its market costs
 # make bench-rebuild NUMBERS=100000  what a lost Redis costs: all wallets again, a cold first send, a send while it hangs
+# make bench-sizes MESSAGES=100000  what a message, a hold and a window take up in the stores: the figures of docs/sizing.md
 # make bench-designs  two straw designs of a balance beside ours: what they overspend, how fast they are
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild bench-sizes
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -71,7 +73,7 @@ bench-growth: .venv/bench
 bench-profile: .venv/bench
 	PYTHONPATH=tests $(PY) -m benchmarks.profile
 
-bench-fares bench-markets bench-designs bench-rebuild: bench-%: .venv/installed
+bench-fares bench-markets bench-designs bench-rebuild bench-sizes: bench-%: .venv/installed
 	PYTHONPATH=tests $(PY) -m benchmarks.$*
 
 screenshots: .venv/installed
@@ -82,6 +84,9 @@ bench-page: .venv/installed
 
 soak: .venv/installed
 	PYTHONPATH=tests $(PY) -m soak --rate $(or $(RATE),200) --minutes $(or $(MINUTES),30)
+
+scale-out: .venv/installed
+	ROUNDS=$(or $(ROUNDS),10) $(PY) -m pytest --timeout 3600 tests/operate/test_scale_out.py $(ARGS)
 
 wheel: .venv/installed
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \

@@ -79,10 +79,7 @@ BATCH_SIZE = Histogram(
     registry=REGISTRY,
 )
 LOOP_LATE = Histogram(
-    "farebox_loop_late_seconds",
-    "How late the event loop comes back to a timer; while something blocks it, every request waits.",
-    buckets=_LATENCY_BUCKETS,
-    registry=REGISTRY,
+    "farebox_loop_late_seconds", "How late the event loop is at a timer.", buckets=_LATENCY_BUCKETS, registry=REGISTRY
 )
 RELAYS = Counter(
     "farebox_relays_total",
@@ -185,8 +182,7 @@ UNPRICED = Counter(
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 LEDGER_DRIFT = Gauge(
     "farebox_ledger_drift",
-    "Numbers whose books differed in the last daily comparison, by kind "
-    "(charges, topups, movements, balance, usage, wallet).",
+    "Numbers whose books differ by the last daily comparison (charges, topups, movements, balance, usage, wallet).",
     ("kind",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",

@@ -50,10 +50,13 @@ class Farebox:
 
 
 @asynccontextmanager
-async def farebox(*arguments: str, environment: dict[str, str] | None = None) -> AsyncIterator[Farebox]:
-    """Run a command of farebox; it is gone when the block ends."""
+async def farebox(
+    *arguments: str, environment: dict[str, str] | None = None, inside: tuple[str, ...] = ()
+) -> AsyncIterator[Farebox]:
+    """Run a command of farebox, `inside` what another command puts around it; it is gone when the block ends."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
     process = await asyncio.create_subprocess_exec(
+        *inside,
         sys.executable,
         "-m",
         "farebox",

@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 from factory import FAST
+from farebox import quarantine
 from farebox.config import Settings
 from farebox.embedded import EmbeddedStores
 from farebox.migrate import migrate
+from farebox.news import Kind, Piece
 from farebox.web.users import Role, put_user
 from harness import ADMIN_TOKEN, APP_SECRET, GERMAN, NUMBER, VERIFY_TOKEN, World, template
 from page.year import Year
@@ -41,7 +43,11 @@ SCREENS = {
     "funds": "/funds",
     "renewal": "/settings?renewal=202#n202",
     "funds-amount": "/funds?number=201&step=amount",
-    "usage-days": "/usage?month=2026-11",
+    "usage-days": "/usage?month={month}",
+    "usage-conversations": "/usage?number=202",
+    "limits": "/settings/201/limits",
+    "alerts": "/alerts",
+    "topup-pending": "/funds/201/{topup}",
 }
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
@@ -56,6 +62,9 @@ async def stage(world: World) -> None:
     connection = await asyncpg.connect(world.gate.settings.database_url)
     today = datetime.fromtimestamp(world.gate.clock.now_ms() / 1000, UTC).date()
     await Year([NUMBER, "201", "202"], today, messages=600_000, raw_days=2).write(connection)
+    await connection.execute(
+        "UPDATE usage SET conversations = messages * 2 / 3 WHERE number_id = '202'"
+    )  # its own regime
     await connection.close()
     await world.fund("5.00")
     rule = {"mode": "manual", "threshold": "200.00", "amount": "500.00", "monthly_cap": "1500.00"}
@@ -65,6 +74,26 @@ async def stage(world: World) -> None:
     for index in range(6):
         await world.send(template("summer_sale", to=GERMAN[:-1] + str(index)))
     await world.books_kept()
+    await world.admin(
+        "PUT", "/v1/numbers/201/limits", {"day": {"all": "120", "marketing": "80"}, "month": {"all": "600"}}
+    )
+    await world.admin("PUT", "/v1/accounts/acme/cards/sandbox", {"token": "4242-2030-12"})
+    webhook = {"kind": "webhook", "target": "https://example.com/hooks/farebox", "name": "Books"}
+    await world.admin("POST", "/v1/accounts/acme/channels", webhook, expect=201)
+    await world.admin("PUT", "/v1/numbers/201/alert-levels", {"amounts": ["2000.00"], "days": [3]})
+    now_ms = world.gate.clock.now_ms()
+    for kind, about, reason in HELD:
+        await quarantine.put(world.gate.ledger, Piece(kind, about, {}), reason, now_ms)
+
+
+HELD = (
+    (Kind.STATUS, "201", "the status names no message"),
+    (
+        Kind.UNMATCHED,
+        "wamid.HBgNNDkxNTExMjM0NTY3OBUCABEYEjdD",
+        "no message with this wamid was sent from here",
+    ),
+)
 
 
 @contextmanager
@@ -93,7 +122,13 @@ async def main(folder: Path, names: list[str]) -> None:
 async def _shoot(world: World, folder: Path, names: list[str]) -> None:
     today = datetime.fromtimestamp(world.gate.clock.now_ms() / 1000, UTC).date()
     (latest,) = await world.gate.ledger.fetch("latest_messages", [NUMBER], 1)
-    places = {"yesterday": today - timedelta(days=1), "month": f"{today:%Y-%m}", "hold": latest["hold_id"]}
+    (topup,) = (await world.admin("GET", "/v1/numbers/201/topups?limit=1"))["topups"]
+    places = {
+        "yesterday": today - timedelta(days=1),
+        "month": f"{today:%Y-%m}",
+        "hold": latest["hold_id"],
+        "topup": topup["topup_id"],
+    }
     screens = {name: path.format(**places) for name, path in SCREENS.items()}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -121,8 +156,19 @@ async def _shoot(world: World, folder: Path, names: list[str]) -> None:
                         wide = await page.evaluate("document.documentElement.scrollWidth")
                         assert wide <= width, f"{name} is {wide} pixels wide in a window of {width}"
                         await page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+                if not names or "funds-review" in names:
+                    await _review(page, folder / f"funds-review-{width}-{scheme}.png")
                 await context.close()
         await browser.close()
+
+
+async def _review(page: Page, file: Path) -> None:
+    """Go on to the step that only a form leads to."""
+    await page.goto(SCREENS["funds-amount"])
+    await page.locator("#amount").fill("250.00")
+    await page.locator("main form button").click()
+    await page.locator("tfoot").wait_for()
+    await page.screenshot(path=file, full_page=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +80,15 @@ async def test_a_card_is_saved_and_removed(world: World, fin: Reader) -> None:
     await fin.post("/billing/cards/sandbox/remove")
     assert (await world.admin("GET", "/v1/accounts/acme/cards"))["cards"] == []
     assert "No card is saved." in (await fin.get("/billing")).text
+
+
+async def test_a_card_is_entered_at_its_provider(world: World, fin: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/billing/cards/sandbox/link"
+    assert "method: " in (await fin.post(path, status=422)).text  # play money has no such page
+
+    async def make_link(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(url="https://pay.example.com/s?a=1&b=2", expires_at=datetime(2026, 11, 28, tzinfo=UTC))
+
+    monkeypatch.setattr("farebox.cards.make_link", make_link)
+    shown = (await fin.post(path, status=200)).text
+    assert 'href="https://pay.example.com/s?a=1&amp;b=2"' in shown

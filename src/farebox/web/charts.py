@@ -51,12 +51,14 @@ class Series:
     said: Sequence[str]
 
 
-def bars(series: Sequence[Series], labels: Sequence[str], title: str, axis: Callable[[int], str]) -> Markup:
+def bars(
+    series: Sequence[Series], labels: Sequence[str], title: str, axis: Callable[[int], str], *, height: int = 300
+) -> Markup:
     """Draw stacked bars. `axis` writes a value at the side."""
     chart = _chart(
         pygal.StackedBar,
         width=900,
-        height=300,
+        height=height,
         margin=6,
         spacing=10,
         max_scale=5,
@@ -67,7 +69,7 @@ def bars(series: Sequence[Series], labels: Sequence[str], title: str, axis: Call
         rounded_bars=3,
         include_x_axis=True,
         show_minor_x_labels=len(labels) <= 16,
-        x_labels_major_every=max(len(labels) // 8, 1),
+        x_labels_major_every=max(len(labels) // 5, 1),
     )
     for one in series:
         chart.add(one.name, list(one.values))

@@ -74,6 +74,7 @@ PAGES = (
     Page("GET", "/billing", billing.show),
     Page("POST", "/billing", billing.change, role=Role.FINANCE),
     Page("POST", "/billing/cards/{method}", cards.save, role=Role.FINANCE),
+    Page("POST", "/billing/cards/{method}/link", cards.link, role=Role.FINANCE),
     Page("POST", "/billing/cards/{method}/remove", cards.drop, role=Role.FINANCE),
     Page("GET", "/charges", charges.show),
     Page("GET", "/movements", movements.show),

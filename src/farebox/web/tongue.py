@@ -4,6 +4,7 @@ Catalogues are gettext's .po files, read as they are: nothing has to be compiled
 """
 
 import gettext
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import ROUND_FLOOR, Decimal
@@ -15,8 +16,15 @@ from babel.dates import format_date, format_datetime, format_skeleton, format_ti
 from babel.lists import format_list
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
+from babel.numbers import (
+    format_compact_currency,
+    format_compact_decimal,
+    format_currency,
+    format_decimal,
+    format_percent,
+)
 from babel.support import NullTranslations, Translations
+from markupsafe import Markup, escape
 
 from farebox.assets import PACKAGE
 from farebox.core.money import MICROS_PER_UNIT
@@ -24,6 +32,7 @@ from farebox.core.money import MICROS_PER_UNIT
 LANGUAGES = {"en": "English", "de": "Deutsch"}  # in its own words, as a reader looks for it
 MAX_ASKED = 10  # languages of one header that are looked at
 _CENT = Decimal("0.01")
+_SMALL = 10  # units of a currency; from here on a chart needs no cents
 _LOCALES = PACKAGE / "web" / "locale"
 
 
@@ -53,6 +62,15 @@ class Tongue:
         amount = Decimal(micros) / MICROS_PER_UNIT
         return format_currency(amount, currency, locale=self.locale, decimal_quantization=False)
 
+    def fine(self, micros: int, currency: str) -> Markup:
+        """Write an amount exactly for a column: what is finer than a hundredth is set smaller, so that cents align."""
+        return _fine(self.money(micros, currency), self.decimal)
+
+    @property
+    def decimal(self) -> str:
+        """Return what stands before the decimals."""
+        return str(self.locale.number_symbols["latn"]["decimal"])
+
     def sum(self, micros: int, currency: str) -> str:
         """Write an amount to the cent, never as more than it is."""
         amount = (Decimal(micros) / MICROS_PER_UNIT).quantize(_CENT, ROUND_FLOOR)
@@ -64,7 +82,15 @@ class Tongue:
 
     def short(self, number: int) -> str:
         """Write a number where there is little room: 12K."""
-        return format_compact_decimal(int(number), locale=self.locale, fraction_digits=1)
+        text = format_compact_decimal(int(number), locale=self.locale, fraction_digits=1)
+        return self.count(int(number)) if text.isdigit() else text  # German has no short word for a thousand
+
+    def axis(self, micros: int, currency: str) -> str:
+        """Write an amount beside a chart: $1.6K, or to the cent where it is small."""
+        amount = Decimal(int(micros)) / MICROS_PER_UNIT
+        if abs(amount) < _SMALL:
+            return self.sum(int(micros), currency)
+        return format_compact_currency(amount, currency, locale=self.locale, fraction_digits=1)
 
     def percent(self, part: int, whole: int) -> str:
         """Write a share with one decimal."""
@@ -100,6 +126,11 @@ class Tongue:
     def together(self, items: list[str]) -> str:
         """Join items: a, b and c."""
         return format_list(items, locale=self.locale)
+
+
+def _fine(text: str, decimal: str) -> Markup:
+    found = re.fullmatch(rf"(.*{re.escape(decimal)}\d\d)(\d*)(\D*)", text)
+    return Markup('{}<span class="sub">{}</span>{}').format(*found.groups()) if found else escape(text)
 
 
 def choose(asked: str, chosen: str | None = None) -> Tongue:

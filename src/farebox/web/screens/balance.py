@@ -1,17 +1,20 @@
 """Balance: what there is, number by number, how long it lasts, and what to do where it is gone."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from markupsafe import Markup
 
 from farebox.admin.numbers import Number
+from farebox.admin.usage import Period, UsageQuery, read_usage
 from farebox.core.forecast import Lasts, TooLittle
 from farebox.web import charts
 from farebox.web.money import Purse, forecast, is_empty, purses
 from farebox.web.visit import Visit, label
+
+LATELY_DAYS = 30  # of the small chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Lately:
+    """What the last days cost (micro-units): what is charged, and what is set aside for messages on their way."""
+
+    chart: Markup | None  # None: nothing was sent
+    yesterday: Period
+    month_micros: int
+    month_messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Breakdown:
     """One currency's money: the sum, the lines, the ring, and until when it lasts."""
 
@@ -33,6 +46,7 @@ class Breakdown:
     ring: Markup | None
     until: str
     range: str
+    lately: Lately
 
 
 async def show(visit: Visit) -> web.Response:
@@ -80,7 +94,32 @@ async def _breakdown(visit: Visit, purse: Purse) -> Breakdown:
         slices.append(charts.Slice(rest, others, tongue.percent(rest, whole), tongue.money(rest, purse.currency)))
     title = tongue.say("Balance breakdown in %(currency)s", currency=purse.currency)
     until, within = _lasting(visit, await forecast(visit.gate, purse.numbers, visit.now), purse)
-    return Breakdown(purse, lines, charts.donut(slices, title) if whole else None, until, within)
+    lately = await _lately(visit, purse)
+    return Breakdown(purse, lines, charts.donut(slices, title) if whole else None, until, within, lately)
+
+
+async def _lately(visit: Visit, purse: Purse) -> Lately:
+    """Read the last days, and the month so far, from the roll-up."""
+    known, tongue = visit.gate.directory.numbers, visit.tongue
+    used = [known[n.phone_number_id] for n in purse.numbers if n.phone_number_id in known]
+    today = visit.now.astimezone(ZoneInfo(purse.numbers[0].timezone)).date()
+    first = min(today.replace(day=1), today - timedelta(days=LATELY_DAYS - 1))
+    span = {"from": first, "to": today + timedelta(days=1), "granularity": "day"}
+    days = await read_usage(visit.gate, used, UsageQuery.model_validate(span))
+    month = [day for day in days if day.starts >= today.replace(day=1)]
+    shown = days[-LATELY_DAYS:]
+    micros = [day.approximate for day in shown]
+    said = [tongue.money(amount, purse.currency) for amount in micros]
+    labels = [tongue.weekday(day.starts) for day in shown]
+    title = tongue.say("Charges of the last 30 days in %(currency)s", currency=purse.currency)
+    series = [charts.Series(tongue.say("Approximate charges"), micros, said)]
+    chart = charts.bars(series, labels, title, lambda one: tongue.axis(one, purse.currency), height=190)
+    return Lately(
+        chart if any(micros) else None,
+        days[-2],
+        sum(day.approximate for day in month),
+        sum(day.messages for day in month),
+    )
 
 
 def _lasting(visit: Visit, found: Lasts | TooLittle, purse: Purse) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Billing information: whom receipts name, the Tax ID, and the cards that are saved."""
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -33,10 +34,10 @@ async def _slots(visit: Visit) -> list[Slot]:
     return [Slot(name, WAYS[name][0], saved.get(name), name == "sandbox") for name in methods]
 
 
-async def show(visit: Visit, *, error: str | None = None) -> web.Response:
-    """Show what is known."""
+async def show(visit: Visit, *, error: str | None = None, link: cards.CardLink | None = None) -> web.Response:
+    """Show what is known; `link`: where a card can be entered."""
     if visit.account is None:
-        return visit.page("billing.html", account=None, values={}, slots=[], error=None)
+        return visit.page("billing.html", account=None, values={}, slots=[], link=None, error=None)
     answer = await accounts.show(visit.ask(path={"account_id": visit.account.account_id}))
     account = answer.content
     assert isinstance(account, accounts.Account), "an account is answered with itself"
@@ -46,6 +47,8 @@ async def show(visit: Visit, *, error: str | None = None) -> web.Response:
         "billing.html",
         status=422 if error else 200,
         account=account,
+        link=link,
+        zone=ZoneInfo("UTC"),
         slots=await _slots(visit),
         values=values | (dict(visit.form) if error else {}),
         error=error,

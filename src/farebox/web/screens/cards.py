@@ -18,6 +18,16 @@ async def save(visit: Visit) -> web.Response:
     return go("/billing?said=saved#cards")
 
 
+async def link(visit: Visit) -> web.Response:
+    """Show the way to the provider's page for cards: a link, because no form of ours may lead to another site."""
+    try:
+        answer = await cards.link(visit.ask(path=_path(visit)))
+    except ProblemError as error:
+        return await billing.show(visit, error=error.detail)
+    assert isinstance(answer.content, cards.CardLink), "a link is answered with itself"
+    return await billing.show(visit, link=answer.content)
+
+
 async def drop(visit: Visit) -> web.Response:
     """Forget a card."""
     await cards.drop(visit.ask(path=_path(visit)))

@@ -40,6 +40,7 @@ async def show(visit: Visit) -> web.Response:
         label=label,
         found=found,
         chart=await _chart(visit, chosen.phone_number_id, found),
+        planned=_planned(lines),
         lines=lines + [("", CATEGORIES[0], "")] * max(LINES - len(lines), 1),
         categories=CATEGORIES,
         countries=_countries(visit.tongue.locale),
@@ -47,11 +48,17 @@ async def show(visit: Visit) -> web.Response:
 
 
 async def _estimate(visit: Visit, number_id: str, lines: list[tuple[str, str, str]]) -> Estimates:
-    planned = ",".join(":".join(line) for line in lines)
-    fields = {"number": number_id, "planned": planned} | ({"on": visit.query["on"]} if visit.query.get("on") else {})
+    fields = {"number": number_id, "planned": _planned(lines)} | (
+        {"on": visit.query["on"]} if visit.query.get("on") else {}
+    )
     answer = await estimates.index(visit.ask(query=visit.filled(EstimatesQuery, fields)))
     assert isinstance(answer.content, Estimates), "estimates are answered with themselves"
     return answer.content
+
+
+def _planned(lines: list[tuple[str, str, str]]) -> str:
+    """Write a plan as the API reads it."""
+    return ",".join(":".join(line) for line in lines)
 
 
 def _lines(visit: Visit) -> list[tuple[str, str, str]]:
@@ -96,7 +103,7 @@ async def _chart(visit: Visit, number_id: str, found: Estimates) -> object:
         charts.Band(low, middle, high),
         [str(day.day) for day in days],
         title,
-        lambda micros: visit.tongue.sum(int(micros), found.currency),
+        lambda micros: visit.tongue.axis(micros, found.currency),
     )
 
 

@@ -6,12 +6,13 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from farebox import directory
 from farebox.admin import topup_steps, topups
 from farebox.admin.estimates import read_pace_of
+from farebox.admin.needed import DAYS, Needed, needed_of
 from farebox.admin.numbers import Number, number_in_use, show_number
 from farebox.admin.problems import ProblemError
 from farebox.core.forecast import Pace, lasts
-from farebox.core.money import MICROS_PER_UNIT
 from farebox.web.entered import Entered, entered_amount
 from farebox.web.users import Role
 from farebox.web.visit import Visit, go, label
@@ -36,7 +37,7 @@ WAYS = {  # to pay, each with what it means
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """An amount that lasts so many days at this pace."""
+    """What to add so that the balance lasts so many days at this pace."""
 
     days: int
     micros: int
@@ -129,9 +130,10 @@ async def _ask_amount(visit: Visit, number: Number, error: str | None = None) ->
     used = await number_in_use(visit.gate, number.phone_number_id)
     pace = await read_pace_of(visit.gate, [used], visit.now.astimezone(used.zone))
     suggested = []
-    if isinstance(pace, Pace):
-        week = sum(pace.by_weekday)
-        suggested = [Suggestion(days, _whole(week * days // 7)) for days in SUGGESTED_DAYS if week]
+    for days in SUGGESTED_DAYS:
+        needed = await needed_of(visit.gate, used, number.balance, days=days, planned=(), amount_micros=None)
+        if needed.suggested is not None:
+            suggested.append(Suggestion(days, needed.suggested))
     return visit.page(
         "funds_amount.html",
         status=422 if error else 200,
@@ -140,10 +142,19 @@ async def _ask_amount(visit: Visit, number: Number, error: str | None = None) ->
         label=label(number),
         pace=pace if isinstance(pace, Pace) else None,
         suggested=suggested,
+        planned=await _planned(visit, used, number),
         methods=sorted(visit.gate.payments, key=lambda name: (name == MANUAL, name)),
         until=await _lasts_then(visit, number, 0),
         ways=WAYS,
     )
+
+
+async def _planned(visit: Visit, used: directory.Number, number: Number) -> Needed | None:
+    """Return what a plan needs that was priced under approximate charges; None without one."""
+    plan = visit.filled(topups.TopupPost, {"planned": visit.query.get("planned", "")}).planned
+    if not plan:
+        return None
+    return await needed_of(visit.gate, used, number.balance, days=DAYS, planned=plan, amount_micros=None)
 
 
 async def _lasts_then(visit: Visit, number: Number, more_micros: int) -> str | None:
@@ -183,8 +194,3 @@ def _uuid(text: str) -> object:
         return UUID(text)
     except ValueError:
         return text
-
-
-def _whole(micros: int) -> int:
-    """Round up to a whole unit of the currency."""
-    return -(-micros // MICROS_PER_UNIT) * MICROS_PER_UNIT

@@ -90,7 +90,7 @@ def _table(visit: Visit, currency: str, periods: list[Period], query: UsageQuery
             [charged, held],
             labels,
             say("Approximate charges in %(currency)s", currency=currency),
-            lambda micros: tongue.sum(int(micros), currency),
+            lambda micros: tongue.axis(micros, currency),
         ),
     )
 

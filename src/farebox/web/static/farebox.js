@@ -4,11 +4,21 @@
 
 const LIVE_MS = 2000; // a send is seen within two seconds; the answer is a few hundred bytes
 
+// Digits finer than a hundredth are set smaller, as the server writes them (web/tongue.py, fine).
+function write(place, text) {
+  const decimal = document.body.dataset.decimal;
+  const end = place.querySelector(".sub") ? text.lastIndexOf(decimal) + 3 : 0;
+  const [, fine, rest] = text.slice(end).match(/^(\d*)(\D*)$/) ?? [];
+  if (!end || fine === undefined) return void (place.textContent = text);
+  const small = Object.assign(document.createElement("span"), { className: "sub", textContent: fine });
+  place.replaceChildren(text.slice(0, end), small, rest);
+}
+
 function show(news) {
   for (const place of document.querySelectorAll("[data-live-text]")) {
     const text = news.texts[place.dataset.liveText];
     if (text !== undefined && place.textContent !== text) {
-      place.textContent = text;
+      write(place, text);
       place.classList.remove("moved");
       void place.offsetWidth; // so that the animation starts anew
       place.classList.add("moved");
@@ -50,6 +60,8 @@ function answerOf(donut) {
 document.documentElement.classList.add("scripted");
 if (document.querySelector("[data-live-text]")) watch(document.body.dataset.live);
 document.querySelectorAll("[data-donut]").forEach(answerOf);
+// On a narrow screen the menu shows where one is.
+document.querySelector(".side [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 for (const choice of document.querySelectorAll("[data-submits]")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
