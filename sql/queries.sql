@@ -238,7 +238,8 @@ SELECT * FROM topup WHERE topup_id = $1;
 SELECT * FROM topup WHERE method = $1 AND state <> 'draft' AND (provider_id = $2 OR topup_id::text = $3) LIMIT 1;
 
 -- topups --
-SELECT * FROM topup WHERE number_id = $1 AND state <> 'draft' ORDER BY created_at DESC, topup_id LIMIT $2;
+-- The latest top-ups of some numbers; previews are none.
+SELECT * FROM topup WHERE number_id = ANY ($1::text[]) AND state <> 'draft' ORDER BY created_at DESC, topup_id LIMIT $2;
 
 -- book_movement --
 -- Books a movement of a number once per reference: document, entries, balances and the top-up that it is about move together.
