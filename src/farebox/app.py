@@ -53,6 +53,8 @@ DATABASE_AWAY = (
     asyncpg.InternalClientError,
     LedgerUnavailableError,
 )
+Reload = Callable[[], Awaitable[object]]
+RULES = ("spend_limit", "renewal_rule", "alert_level")  # tables that are read with the numbers
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 
@@ -151,28 +153,23 @@ async def _clock_moved(gate: Gate, sweep: Sweep) -> None:
 
 async def _follow_changes(gate: Gate) -> None:
     """Read numbers, keys, templates and the clock again whenever the database says that they changed."""
-    reload: dict[str, Callable[[], Awaitable[object]]] = {
-        "number": lambda: gate.directory.load_numbers(gate.ledger),
-        "auth_international": lambda: gate.directory.load_numbers(gate.ledger),
-        "volume_tier": lambda: gate.directory.load_numbers(gate.ledger),
-        "account": lambda: gate.directory.load_numbers(gate.ledger),
-        **dict.fromkeys(
-            ("spend_limit", "renewal_rule", "alert_level"), lambda: gate.directory.load_numbers(gate.ledger)
-        ),
-        "api_key": lambda: gate.directory.load_keys(gate.ledger),
-        "template": lambda: gate.directory.load_templates(gate.ledger),
-        "clock": lambda: gate.clock.sync(gate.ledger),
+    numbers, ledger = ("number", "account", "auth_international", "volume_tier", *RULES), gate.ledger
+    reload: dict[str, Reload] = {
+        **dict.fromkeys(numbers, lambda: gate.directory.load_numbers(ledger)),
+        "api_key": lambda: gate.directory.load_keys(ledger),
+        "template": lambda: gate.directory.load_templates(ledger),
+        "clock": lambda: gate.clock.sync(ledger),
     }
     while True:
         with suppress(*DATABASE_AWAY):
             connection = await asyncpg.connect(gate.settings.database_url, timeout=gate.settings.ledger_timeout_s)
             try:
-                # Many changes in a row are one reload: names gather in a set while one is under way.
-                changed, wake = set(reload), asyncio.Event()
+                # Many changes in a row are one reload: they gather in a set while one is under way.
+                changed, wake = set(reload.values()), asyncio.Event()
                 wake.set()
 
-                def announce(*arguments: object, changed: set[str] = changed, wake: asyncio.Event = wake) -> None:
-                    changed.add(str(arguments[-1]))
+                def announce(*arguments: object, changed: set[Reload] = changed, wake: asyncio.Event = wake) -> None:
+                    changed.add(reload[str(arguments[-1])])
                     wake.set()
 
                 connection.add_termination_listener(lambda _, wake=wake: wake.set())
@@ -181,7 +178,7 @@ async def _follow_changes(gate: Gate) -> None:
                     await wake.wait()
                     wake.clear()
                     while changed:
-                        await reload[changed.pop()]()
+                        await changed.pop()()
             finally:
                 await connection.close(timeout=1)
         log.warning("changes of settings are not heard at the moment; trying again")
