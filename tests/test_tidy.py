@@ -18,7 +18,7 @@ LEVELS = [
     {"__version__", "core", "assets", "batch", "ports", "redis_url", "strength", "vault"},
     {"redis_cluster"},
     {"redis_client"},
-    {"config", "metrics", "sql", "listening", "acting", "logs", "traces", "answers", "relays"},
+    {"config", "metrics", "sql", "listening", "acting", "logs", "traces", "malformed", "answers", "relays"},
     {"asks", "wakes"},
     {"news", "scripts", "decisions"},
     {"spool", "allowance"},
