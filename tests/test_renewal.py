@@ -311,7 +311,7 @@ async def spent(world: World, micros: int, *, days: int, before: int = 0) -> Non
         ({"mode": "manual", "monthly_cap": "50.00"}, "threshold and amount: both must be given"),
         ({**RULE, "mode": "smart"}, "smart proposes them"),
         ({**RULE, "monthly_cap": "10.39"}, "costs 10.40 USD with its fee"),
-        ({**RULE, "method": "manual"}, "the payment method manual is not switched on"),
+        ({**RULE, "method": "manual"}, "manual is no payment method that charges by itself; name sandbox, or null"),
         ({**RULE, "amount": "10.001"}, "must be a multiple of 0.01 USD"),
     ],
 )

@@ -33,7 +33,7 @@ async def gate(settings: Settings, front: Front) -> AsyncIterator[Gate]:
 async def test_a_saved_card_is_charged_off_session_once(gate: Gate, front: Front) -> None:
     refused = await topups.begin(gate, number(gate), amount_micros=TEN, method="stripe", key="k")
     assert refused == topups.Refused(
-        "method: account a has no saved card; save one with PUT /v1/accounts/a/cards/stripe."
+        "method: account a has no saved card; save one with POST /v1/accounts/a/cards/stripe/link."
     )
     await save(gate, front)
     found = await asyncio.gather(*(begun(gate) for _ in range(4)))

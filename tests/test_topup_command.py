@@ -56,7 +56,10 @@ async def test_a_preview_and_a_card_in_play_money(shop: Gate, capsys: pytest.Cap
     assert await call(shop, "1", "20", "--method", "sandbox") == 0
     assert await balance(shop) == 20_000_000
     assert await call(shop, "1", "5", "--method", "stripe") == 1
-    assert "method: stripe is not switched on; there is manual, sandbox." in capsys.readouterr().err
+    assert (
+        "method: stripe is not switched on; take manual or sandbox, or set it up in the settings."
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ async def test_a_bank_transfer_waits_for_an_admin(gate: Gate) -> None:
 
 async def test_what_can_not_be_topped_up(gate: Gate) -> None:
     for method, amount_micros, said in (
-        ("stripe", TEN, "method: stripe is not switched on; there is manual, sandbox."),
+        ("stripe", TEN, "method: stripe is not switched on; take manual or sandbox, or set it up in the settings."),
         ("sandbox", 999_999, "amount: must be 1.00 USD or more."),
         ("sandbox", 10_000_010_000, "amount: must be 10000.00 USD or less; pay in several top-ups."),
         ("sandbox", 1_000_001, "amount: must be a multiple of 0.01 USD, the smallest sum that can be charged."),

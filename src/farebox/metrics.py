@@ -182,8 +182,7 @@ UNPRICED = Counter(
 REBUILDS = Counter("farebox_wallet_rebuilds_total", "Wallets rebuilt from the ledger.", registry=REGISTRY)
 LEDGER_DRIFT = Gauge(
     "farebox_ledger_drift",
-    "Numbers whose books differed in the last daily comparison, by kind "
-    "(charges, topups, movements, balance, usage, wallet).",
+    "Numbers whose books differ by the last daily comparison (charges, topups, movements, balance, usage, wallet).",
     ("kind",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",

@@ -103,17 +103,24 @@ async def confirm_draft(gate: Gate, number: Number, topup_id: UUID, reference: s
     return await look(gate, number, topup) if topup.state is State.PENDING else topup
 
 
+def not_switched_on(gate: Gate, method: str) -> str:
+    """Say that a payment method is not there, and which are."""
+    return (
+        f"method: {method} is not switched on; take {' or '.join(sorted(gate.payments))}, or set it up in the settings."
+    )
+
+
 async def write_down(
     gate: Gate, number: Number, topup_id: UUID, *, amount_micros: int, method: str, key: str, why: str, state: State
 ) -> Refused | None:
     """Fix the price of a top-up in the ledger, once per key. Nothing is charged."""
     way = gate.payments.get(method)
     if way is None:
-        return Refused(f"method: {method} is not switched on; there is {', '.join(sorted(gate.payments))}.")
+        return Refused(not_switched_on(gate, method))
     if way.needs_card and await gate.ledger.fetch_one("card", number.account_id, method) is None:
         return Refused(
             f"method: account {number.account_id} has no saved card; save one with "
-            f"PUT /v1/accounts/{number.account_id}/cards/{method}."
+            f"POST /v1/accounts/{number.account_id}/cards/{method}/link."
         )
     price = charge(amount_micros, way.terms(number.currency), tax_ppm=number.markup.tax_ppm, currency=number.currency)
     if isinstance(price, Unfit):

@@ -143,7 +143,7 @@ async def test_pending_is_shown_and_not_available(shop: Api) -> None:
     cancelled = await shop.ok("POST", f"{TOPUPS}/{repeated['topup_id']}/cancel")
     assert (cancelled["state"], cancelled["balance"]["pending"]) == ("cancelled", "0.00")
     said = await shop.refused("POST", f"{TOPUPS}/{done['topup_id']}/cancel", status=409)
-    assert said == "The top-up is succeeded, so it can not be cancelled; refund it instead."
+    assert said == "The top-up is succeeded, so it can not be cancelled; refund it with POST /v1/numbers/1/refunds."
 
 
 async def test_a_lost_event_is_found_by_the_pass(shop: Api) -> None:
@@ -189,7 +189,10 @@ async def test_a_bank_transfer_that_is_awaited(shop: Api) -> None:
 
 
 REFUSED = [
-    ({"amount": "5", "method": "stripe"}, "method: stripe is not switched on; there is manual, sandbox."),
+    (
+        {"amount": "5", "method": "stripe"},
+        "method: stripe is not switched on; take manual or sandbox, or set it up in the settings.",
+    ),
     ({"amount": "0.99", "method": "sandbox"}, "amount: must be 1.00 USD or more."),
     ({"amount": "1.001", "method": "sandbox"}, "amount: must be a multiple of 0.01 USD, the smallest sum that can be "),
     ({"amount": "1", "preview_id": "00000000-0000-0000-0000-000000000000"}, "preview_id: it fixes the amount, so "),
@@ -231,7 +234,10 @@ async def test_cards_are_saved_shown_and_forgotten(shop: Api) -> None:
     assert saved == {"method": "sandbox", "brand": "play money", "last4": "4242", "expires": "2028-02-29"}
     assert (await shop.ok("GET", cards))["cards"] == [saved]
     assert (await shop.refused("PUT", f"{cards}/sandbox", {"token": "x"})).startswith("token: the sandbox takes a card")
-    assert await shop.refused("PUT", f"{cards}/manual", {"token": "x"}) == "token: a bank transfer needs no card."
+    assert (
+        await shop.refused("PUT", f"{cards}/manual", {"token": "x"})
+        == "token: a bank transfer needs no card; top up without one."
+    )
     assert (await shop.refused("PUT", f"{cards}/stripe", {"token": "x"})).startswith("method: stripe is not switched")
     assert "PUT /v1/accounts/b" in await shop.refused("PUT", "/v1/accounts/b/cards/sandbox", {"token": "x"}, status=404)
     await shop.ok("DELETE", f"{cards}/sandbox", status=204)

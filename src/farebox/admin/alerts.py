@@ -206,7 +206,8 @@ async def drop_channel(ask: Ask[Nothing, Nothing]) -> Answer:
     except ValueError:
         channel_id = uuid.UUID(int=0)
     if await ask.gate.ledger.fetch_one("drop_channel", ask.path["account_id"], channel_id) is None:
-        raise ProblemError(404, f"There is no channel {ask.path['channel_id']} of this account.")
+        path = f"/v1/accounts/{ask.path['account_id']}/channels"
+        raise ProblemError(404, f"This account has no channel {ask.path['channel_id']}; GET {path} lists them.")
     return Answer(None, 204)
 
 

@@ -15,6 +15,7 @@ from farebox.admin.problems import RETRY_AFTER_S, ProblemError
 from farebox.admin.routing import Answer, Ask, Get
 from farebox.gate import Gate
 from farebox.payments import CardError, MethodUnavailableError
+from farebox.topups import not_switched_on
 
 
 class CardPut(Taken):
@@ -93,7 +94,7 @@ async def drop(ask: Ask[Nothing, Nothing]) -> Answer:
 def _refusals(gate: Gate, method: str, field: str) -> Iterator[None]:
     """Say what a provider does not take, and where the method is not switched on."""
     if method not in gate.payments:
-        raise ProblemError(422, f"method: {method} is not switched on; there is {', '.join(sorted(gate.payments))}.")
+        raise ProblemError(422, not_switched_on(gate, method))
     try:
         yield
     except CardError as error:

@@ -155,9 +155,11 @@ async def plan_of(gate: Gate, number: Number, planned: Sequence[Planned], day: d
         assert used is not None, "a count has its row"
         lines = list(cost(planned, tariff, pool_used=used["units"]))
     except UnpricedError as error:
-        raise ProblemError(422, f"planned: this can not be priced: {error}.") from None
+        raise ProblemError(422, f"planned: this can not be priced, so leave it out: {error}.") from None
     except KeyError as error:
-        raise ProblemError(422, f"planned: the tariff of {day} knows no category {error.args[0]}.") from None
+        raise ProblemError(
+            422, f"planned: the tariff of {day} knows no category {error.args[0]}; leave it out."
+        ) from None
     shown = [_line(line) for line in lines]
     return Plan(on=day, regime=tariff.tariff.name, lines=shown, cost=sum(line.cost for line in shown))
 

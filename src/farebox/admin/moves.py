@@ -97,7 +97,7 @@ async def transfer(ask: Ask[TransferPost, Nothing]) -> Answer:
         raise ProblemError(
             422,
             f"to: number {body.to} is of account {into.account_id} in {into.currency}; funds move between numbers of "
-            f"one account and currency only ({number.account_id}, {number.currency}).",
+            f"one account and currency only, so name one of {number.account_id} in {number.currency}.",
         )
     await _fits(gate, into, body.amount)
     reference = _reference(ask.key, body.reference, "transfer")

@@ -19,7 +19,7 @@ async def hear(ask: Ask[Nothing, Nothing]) -> Answer:
     """Look at the payment or card that an event is about. Repeated, late or reordered it changes nothing twice."""
     method = ask.gate.payments.get(ask.path["method"])
     if method is None:
-        raise ProblemError(404, f"The payment method {ask.path['method']} is not switched on.")
+        raise ProblemError(404, topups.not_switched_on(ask.gate, ask.path["method"]))
     assert ask.signed is not None, "its path says so"
     try:
         named = method.read_event(ask.signed.body, ask.signed.signature)

@@ -25,7 +25,9 @@ async def confirm(ask: Ask[Nothing, Nothing]) -> Answer:
     """Credit a top-up whose money an admin has seen arrive. Repeating it changes nothing."""
     number, topup = await find_topup(ask)
     if topup.method != MANUAL:
-        raise ProblemError(409, f"A top-up by {topup.method} is confirmed by its provider alone; ask for its state.")
+        raise ProblemError(
+            409, f"A top-up by {topup.method} is confirmed by its provider alone; ask it with POST .../look."
+        )
     if topup.state not in (State.PENDING, *CREDITED):
         raise ProblemError(409, f"The top-up is {topup.state}; begin another one.")
     await ask.gate.funds.confirm(number, topup.topup_id)
@@ -44,8 +46,17 @@ async def cancel(ask: Ask[Nothing, Nothing]) -> Answer:
             headers={"Retry-After": RETRY_AFTER_S},
         ) from error
     if topup.state is not State.CANCELLED:
-        raise ProblemError(409, f"The top-up is {topup.state}, so it can not be cancelled; refund it instead.")
+        raise ProblemError(409, f"The top-up is {topup.state}, so it can not be cancelled; {_instead(number, topup)}.")
     return await answer_topup(ask.gate, number, topup)
+
+
+def _instead(number: Number, topup: Topup) -> str:
+    """Say what to do with a top-up that can not be cancelled."""
+    if topup.state is State.SUCCEEDED:
+        return f"refund it with POST /v1/numbers/{number.number_id}/refunds"
+    if topup.state is State.PENDING:
+        return "its provider is about to decide it: look again in a minute"
+    return "there is nothing left to cancel"
 
 
 async def look(ask: Ask[Nothing, Nothing]) -> Answer:

@@ -166,7 +166,7 @@ def card_expiring(*, brand: str, last4: str, expires: date, account_id: str, met
         Kind.CARD_EXPIRING,
         f"{method} {last4} {expires}",
         f"The card {brand} ending in {last4}, which auto-renewal charges, is good until {expires}. Save another under "
-        f"{WHERE} or with PUT /v1/accounts/{account_id}/cards/{method}; otherwise the next payment may be declined.",
+        f"{WHERE} or with POST /v1/accounts/{account_id}/cards/{method}/link; otherwise the next payment may fail.",
     )
 
 

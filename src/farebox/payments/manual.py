@@ -21,11 +21,11 @@ class Manual:
 
     async def save_card(self, account_id: str, email: str | None, token: str, customer: str | None) -> Card:  # noqa: ARG002
         """Refuse: nothing is charged here."""
-        raise CardError("a bank transfer needs no card")
+        raise CardError("a bank transfer needs no card; top up without one")
 
     async def card_link(self, account_id: str, email: str | None, customer: str | None) -> CardLink:  # noqa: ARG002
         """Refuse: nothing is charged here."""
-        raise CardError("a bank transfer needs no card")
+        raise CardError("a bank transfer needs no card; top up without one")
 
     async def linked_card(self, link_id: str) -> Card | Fate:  # noqa: ARG002
         """Tell that there is none."""

@@ -215,7 +215,9 @@ class Stripe:
             named = about["id"] if own else about.get("payment_intent")
             topup_id = (about.get("metadata") or {}).get("topup_id")
         except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EventError("the event is not signed by Stripe, or it is too old") from error
+            raise EventError(
+                "the event is not signed by Stripe with FAREBOX_STRIPE_WEBHOOK_SECRET, or it is too old"
+            ) from error
         return (named if isinstance(named, str) else None), (topup_id if isinstance(topup_id, str) else None)
 
     async def aclose(self) -> None:
@@ -247,7 +249,7 @@ async def _asked_of_cards() -> AsyncIterator[None]:
 
 def _card(customer: str, method: Any) -> Card:
     if method.type != "card":
-        raise CardError(f"it is a {method.type}, not a card")
+        raise CardError(f"it is a {method.type}, not a card; save a card")
     year, month = method.card.exp_year, method.card.exp_month
     expires = date(year, month, monthrange(year, month)[1])
     return Card(customer, method.id, method.card.brand[:32], method.card.last4, expires)

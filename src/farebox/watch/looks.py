@@ -250,9 +250,14 @@ async def price_of(
     usable = {method.name: method for method in gate.payments.values() if method.name != MANUAL}
     method = usable.get(name) if name else next(iter(usable.values()), None)
     if method is None:
-        return None, f"the payment method {name or 'that charges by itself'} is not switched on"
+        known = " or ".join(sorted(usable))
+        return None, (
+            f"{name} is no payment method that charges by itself; name {known}, or null"
+            if name and known
+            else "no payment method that charges by itself is switched on; set FAREBOX_STRIPE_API_KEY"
+        )
     if method.needs_card and await ledger.fetch_one("card", number.account_id, method.name) is None:
-        path = f"PUT /v1/accounts/{number.account_id}/cards/{method.name}"
+        path = f"POST /v1/accounts/{number.account_id}/cards/{method.name}/link"
         return None, f"account {number.account_id} has no saved card; save one with {path}"
     if (sentence := await topups.hindrance(gate, number, ledger)) is not None:
         return None, sentence.rstrip(".")
