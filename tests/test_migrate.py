@@ -13,7 +13,8 @@ from farebox.sql import migrations
 ADDITIVE_FROM = 26
 # A trigger or a constraint that is made anew in the same file, a column that gets no NOT NULL without a default, are fine.
 TAKES_AWAY = re.compile(
-    r"\b(DROP\s+(TABLE|COLUMN|VIEW|TYPE)|RENAME\s+(TO|COLUMN)|ALTER\s+COLUMN\s+\w+\s+(TYPE|SET\s+NOT\s+NULL))\b", re.I
+    r"\b(DROP\s+(TABLE|COLUMN|VIEW)|RENAME\s+(TO|COLUMN)|ALTER\s+COLUMN\s+\w+\s+(TYPE|SET\s+NOT\s+NULL))\b",
+    re.IGNORECASE,
 )
 NEW_COLUMN = re.compile(r"ADD\s+COLUMN\s+([^,;]*)", re.IGNORECASE)
 
