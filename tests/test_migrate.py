@@ -11,7 +11,7 @@ from farebox.sql import migrations
 
 # From here on nothing is taken away from under a worker of the version before. Before it there were no such workers.
 ADDITIVE_FROM = 26
-# A trigger or a constraint that is made anew in the same file, a column that gets no NOT NULL without a default, are fine.
+# A trigger or a constraint may be made anew in the same file, and a column may come with a default.
 TAKES_AWAY = re.compile(
     r"\b(DROP\s+(TABLE|COLUMN|VIEW)|RENAME\s+(TO|COLUMN)|ALTER\s+COLUMN\s+\w+\s+(TYPE|SET\s+NOT\s+NULL))\b",
     re.IGNORECASE,
