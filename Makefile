@@ -34,7 +34,7 @@ run: .venv/installed
 	@exec $(PY) -m farebox sandbox $(ARGS)
 
 test: .venv/installed
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed
 	$(PY) -m ruff check .

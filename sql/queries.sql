@@ -41,12 +41,12 @@ RETURNING hold_id;
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $5::text[]) AS t (hold_id, wamid, wa_id)
 ), locked AS (
-    SELECT hold.hold_id FROM asked JOIN hold USING (hold_id) ORDER BY hold.hold_id FOR UPDATE OF hold
+    SELECT hold.hold_id, coalesce(hold.wamid, asked.wamid) AS wamid, coalesce(asked.wa_id, hold.recipient) AS recipient,
+           CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END AS state
+    FROM asked JOIN hold USING (hold_id) ORDER BY hold.hold_id FOR UPDATE OF hold
 )
-UPDATE hold SET wamid = coalesce(hold.wamid, asked.wamid), recipient = coalesce(asked.wa_id, hold.recipient),
-                state = CASE WHEN hold.state = ANY ($3::text[]) THEN $4 ELSE hold.state END
-FROM asked JOIN locked USING (hold_id)
-WHERE hold.hold_id = asked.hold_id;
+UPDATE hold SET wamid = locked.wamid, recipient = locked.recipient, state = locked.state
+FROM locked WHERE hold.hold_id = locked.hold_id;
 
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.
@@ -238,7 +238,8 @@ SELECT * FROM topup WHERE topup_id = $1;
 SELECT * FROM topup WHERE method = $1 AND state <> 'draft' AND (provider_id = $2 OR topup_id::text = $3) LIMIT 1;
 
 -- topups --
-SELECT * FROM topup WHERE number_id = $1 AND state <> 'draft' ORDER BY created_at DESC, topup_id LIMIT $2;
+-- The latest top-ups of some numbers; previews are none.
+SELECT * FROM topup WHERE number_id = ANY ($1::text[]) AND state <> 'draft' ORDER BY created_at DESC, topup_id LIMIT $2;
 
 -- book_movement --
 -- Books a movement of a number once per reference: document, entries, balances and the top-up that it is about move together.

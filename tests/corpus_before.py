@@ -4,7 +4,6 @@ Everything goes into the ledger through the product's own queries; the wallet is
 """
 
 import re
-from dataclasses import fields
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -129,7 +128,7 @@ class Before:
         assert await self._stage.gate.ledger.end(Event.DELIVER, [end], now_ms)
 
     def _facts(self, **facts: Any) -> dict[str, Any]:
-        nothing = {field.name: None for field in fields(NewHold)}
+        nothing = dict.fromkeys(NewHold._fields)
         texts = dict.fromkeys(("why", "rate_source", "state_evidence", "regime", "market"), "")
         return {**nothing, **texts, **facts, "recipient": bare(self.user), "overdrawn": False}
 

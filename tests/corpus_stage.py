@@ -92,7 +92,9 @@ class Stage:
         headers = CIMultiDict({"Authorization": "Bearer client", "Content-Type": "application/json"})
         request = Request("POST", path, "", headers, json.dumps(body).encode())
         call = admit(self.gate.directory, read_path("POST", path, ""), request)
-        return await send(self.gate, call)
+        reply = await send(self.gate, call)
+        await self.gate.ledger.noted()
+        return reply
 
     async def webhook(self, number: Number, value: dict[str, Any], field_: str = "messages") -> None:
         """Keep the books of a webhook as it comes over the wire."""

@@ -70,7 +70,7 @@ class Doomed:
         return await asyncio.to_thread(self._go_on)
 
     def unsent_bytes(self) -> int:
-        """How much of what it wrote has not reached the other side's kernel: on a busy machine that takes a while."""
+        """How much of what it wrote to the network has not reached the other side: a busy kernel takes a while."""
         total = 0
         for key in list(self._loop._selector.get_map().values()):  # type: ignore[attr-defined]
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(key.fd)) as left:
@@ -82,7 +82,9 @@ class Doomed:
         """Be gone; returns when the database has finished with the connections."""
         assert self._gate is not None
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))  # the dead do not clean up: nobody may collect them
-        connections = [holder._con for holder in self._gate.ledger._pool._holders if holder._con is not None]
+        ledger = self._gate.ledger
+        holders = [*ledger._pool._holders, *ledger._by_key._holders]
+        connections = [holder._con for holder in holders if holder._con is not None]
         pids = [connection.get_server_pid() for connection in connections if not connection.is_closed()]
         for key in list(self._loop._selector.get_map().values()):  # type: ignore[attr-defined]
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(key.fd)) as left:

@@ -14,6 +14,7 @@ from aiohttp.test_utils import RawTestServer, TestServer
 from farebox.admin import admin_app
 from farebox.app import gateway_runner
 from farebox.config import Settings
+from farebox.connections import Connections
 from farebox.gate import Gate, open_gate
 from farebox.reconcile import compare
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
@@ -81,6 +82,12 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         self.seen.append(Seen(request.headers.copy(), await request.read()))
         return web.Response(status=self.status, body=self.answer)
+
+
+def lead_upstream(gate: Gate, base_url: str) -> None:
+    """Let everything that goes to WhatsApp go to another server."""
+    gate.upstream.base_url = base_url
+    gate.upstream._sends = Connections(base_url, timeout_s=gate.settings.upstream_timeout_s)
 
 
 class World:
@@ -175,12 +182,15 @@ class World:
     ) -> Answer:
         headers = {"Authorization": f"Bearer {key or self.key}", **(headers or {})}
         async with self.session.request(method, self.url + path, headers=headers, **kwargs) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+            content = await answer.read()
+        await self.gate.ledger.noted()  # the answer of a send does not wait for it
+        return Answer(answer.status, answer.headers, content)
 
     async def send(self, message: Any, *, number_id: str = NUMBER, **kwargs: Any) -> Answer:
         return await self.call("POST", f"/v23.0/{number_id}/messages", json=message, **kwargs)
 
     async def message(self, id_: str) -> Any:
+        await self.gate.ledger.noted()
         return await self.admin("GET", f"/v1/messages/{id_}")
 
     async def books_kept(self) -> None:

@@ -1,6 +1,5 @@
 """Messages of an earlier day, written into the ledger as the gateway would have written them then."""
 
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,7 +44,7 @@ async def top_up(ledger: Ledger, amount_micros: int, at_ms: int, number_id: str 
 
 async def record(ledger: Ledger, at_ms: int, number_id: str = NUMBER, **facts: Any) -> UUID:
     """Record a paid hold of a moment; `facts` are fields of NewHold."""
-    nothing: dict[str, Any] = {field.name: None for field in fields(NewHold)}
+    nothing: dict[str, Any] = dict.fromkeys(NewHold._fields)
     texts = dict.fromkeys(("why", "rate_source", "state_evidence"), "")
     hold = NewHold(**{
         **nothing,

@@ -11,7 +11,7 @@ from aiohttp.test_utils import RawTestServer
 
 from channels import D360, ON_PREMISE, WABA, Channel, call, open_channel
 from farebox import templates
-from harness import GERMAN, NUMBER, UPSTREAM_TOKEN, World, template
+from harness import GERMAN, NUMBER, UPSTREAM_TOKEN, World, lead_upstream, template
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Upstream:
 async def upstream(world: World) -> AsyncIterator[Upstream]:
     kept = Upstream()
     async with RawTestServer(kept.handle) as server:
-        world.gate.upstream.base_url = str(server.make_url("")).rstrip("/")
+        lead_upstream(world.gate, str(server.make_url("")).rstrip("/"))
         yield kept
 
 
@@ -167,7 +167,7 @@ async def test_a_strange_template_list_breaks_nothing(world: World, answered: An
 
     await open_channel(world, D360)
     async with RawTestServer(handle) as server:
-        world.gate.upstream.base_url = str(server.make_url("")).rstrip("/")
+        lead_upstream(world.gate, str(server.make_url("")).rstrip("/"))
         assert await world.gate.templates.sync() in (0, 1)
 
 
@@ -217,7 +217,7 @@ async def test_no_answer_of_360dialog_shows_the_webhook_secret(world: World) -> 
         return web.json_response({"settings": {"application": {"webhooks": {"url": url}}}, "key": D360.token})
 
     async with RawTestServer(handle) as server:
-        world.gate.upstream.base_url = str(server.make_url("")).rstrip("/")
+        lead_upstream(world.gate, str(server.make_url("")).rstrip("/"))
         answer = await call(world, "GET", "/v1/settings/application", key)
     url = answer.json["settings"]["application"]["webhooks"]["url"]
     assert (url, answer.json["key"]) == ("https://gateway.example.com/webhooks/360dialog/hidden", key)

@@ -248,7 +248,7 @@ async def test_a_message_that_whatsapp_did_not_take_is_said_to_be_so(
 
     with monkeypatch.context() as patch:
         patch.setattr("farebox.keyed.keep", died)
-        patch.setattr(world.gate.upstream, "base_url", world.gate.upstream.base_url + "/nowhere")
+        patch.setattr(world.gate.upstream._sends, "_prefix", "/nowhere")
         assert (await keyed(world)).status == 500
     await end_lease(world)
     told = await keyed(world)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from farebox.logs import Lines, masked
-from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, template, text
+from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, lead_upstream, template, text
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TEXT = "the quick brown fox"
@@ -64,7 +64,7 @@ async def test_no_token_text_or_number_is_in_it(world: World, kept: Kept, monkey
     await world.call("POST", "/v23.0//messages?access_token=EAAGsecret12345678", json=text(body=TEXT))
     await world.whatsapp.write_in(USER, TEXT)
     await world.books_kept()
-    world.gate.upstream.base_url = "http://127.0.0.1:9"
+    lead_upstream(world.gate, "http://127.0.0.1:9")
     assert (await world.send(text(body=TEXT))).status == 502
 
     async def broken(*_: Any, **__: Any) -> None:

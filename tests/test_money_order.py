@@ -216,7 +216,7 @@ async def test_one_worker_sweeps_at_a_time(world: World) -> None:
 
 async def test_the_sweep_mends_only_what_it_saw_twice(world: World) -> None:
     """A send that has taken and not recorded yet looks like a loss, once."""
-    await world.gate.wallet.extend(NUMBER, uuid4(), FARE, None, aside=(0, None), category="marketing")
+    await world.gate.wallet.extend(NUMBER, uuid4(), FARE, None, aside=(0, None), category="marketing", key_id=None)
     epoch = (await money(world)).epoch
     await world.sweep.run()
     assert (await money(world)).epoch == epoch

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from factory import FAST
+from factory import FAST, fastest_folder
 from farebox import inbound as inbound_module
 from farebox import metrics
 from farebox.allowance import Allowance
@@ -22,7 +22,18 @@ from farebox.migrate import migrate
 from farebox.news import Kind, Piece
 from farebox.simulator import Behaviour
 from farebox.wallet import WalletUnavailableError
-from harness import ADMIN_TOKEN, APP_SECRET, GERMAN, NUMBER, USER, VERIFY_TOKEN, World, reaction, template
+from harness import (
+    ADMIN_TOKEN,
+    APP_SECRET,
+    GERMAN,
+    NUMBER,
+    USER,
+    VERIFY_TOKEN,
+    World,
+    lead_upstream,
+    reaction,
+    template,
+)
 from test_inbound import REGULAR, inbound, payload, post, status
 from test_unmatched import patience
 
@@ -32,7 +43,7 @@ ALLOWED = {"on_outage": "allow_up_to", "outage_allowance": "0.0068", "ledger_tim
 @pytest.fixture(scope="module")
 async def own_stores() -> AsyncIterator[EmbeddedStores]:
     """Stores that may be stopped."""
-    with tempfile.TemporaryDirectory(prefix="farebox-outage-") as folder:
+    with tempfile.TemporaryDirectory(prefix="farebox-outage-", dir=fastest_folder()) as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240
         async with EmbeddedStores(Path(folder), postgres_settings=FAST) as stores:
             await migrate(stores.database_url)
@@ -173,7 +184,7 @@ async def test_a_refused_send_of_an_outage_costs_nothing(site: World) -> None:
     site.whatsapp.behave(Behaviour(http_status=400, code=100))
     rejected = await site.send(template())
     assert (rejected.status, rejected.json["error"]["code"]) == (400, 100)
-    site.gate.upstream.base_url = "http://127.0.0.1:9"
+    lead_upstream(site.gate, "http://127.0.0.1:9")
     answer = await site.send(template())
     assert answer.status == 502
     await start(site)

@@ -8,7 +8,7 @@ import pytest
 
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.simulator import Behaviour
-from harness import GERMAN, NUMBER, UPSTREAM_TOKEN, USER, World, reaction, template, text
+from harness import GERMAN, NUMBER, UPSTREAM_TOKEN, USER, World, lead_upstream, reaction, template, text
 
 
 async def test_a_paid_message_is_forwarded_charged_and_explained(world: World) -> None:
@@ -151,7 +151,7 @@ async def test_a_send_whose_fate_is_unknown_keeps_its_hold_until_a_status_decide
 
 async def test_an_upstream_that_can_not_be_reached_gives_back(world: World) -> None:
     await world.fund("1.00")
-    world.gate.upstream.base_url = "http://127.0.0.1:9"
+    lead_upstream(world.gate, "http://127.0.0.1:9")
     answer = await world.send(template())
     assert answer.status == 502
     assert isinstance(answer.json["error"]["code"], int)

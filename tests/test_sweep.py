@@ -133,7 +133,7 @@ async def test_the_books_are_compared_once_a_day(world: World, holds: list[str])
     assert not await reconcile_daily(world.gate)
     await connection.close()
     assert await reconcile_daily(world.gate)
-    assert await drifts() == dict.fromkeys(("charges", "topups", "balance", "usage", "wallet"), 0)
+    assert await drifts() == dict.fromkeys(("charges", "topups", "movements", "balance", "usage", "wallet"), 0)
     assert len(holds) == 3
 
 

@@ -1,6 +1,6 @@
 """Who is calling, for which number, and with which token the call goes on to WhatsApp."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from multidict import CIMultiDict
@@ -56,7 +56,9 @@ class Call:
 
     def with_body(self, body: bytes) -> "Call":
         """Return the same call with its body, which is read only once the caller is admitted."""
-        return replace(self, request=replace(self.request, body=body))
+        of = self.request
+        request = Request(of.method, of.raw_path, of.query, of.headers, body)
+        return Call(request, self.route, self.number, self.client_token, self.upstream_token, self.key)
 
     def path_qs(self) -> str:
         """Return path and query as they go upstream: byte for byte, unless they carry the client's token."""
@@ -148,7 +150,8 @@ def _token(request: Request) -> str:
     """Return the token a call brings: a farebox key before any other, so that it is never passed on as it is."""
     _, bearer = _credentials(request.headers.get("Authorization", ""))
     d360_key = request.headers.get(D360_KEY, "").strip()
-    tokens = [token for token in (bearer, d360_key, dict(parse_qsl(request.query)).get("access_token", "")) if token]
+    in_query = dict(parse_qsl(request.query)).get("access_token", "") if request.query else ""
+    tokens = [token for token in (bearer, d360_key, in_query) if token]
     return next((token for token in tokens if token.startswith(KEY_PREFIX)), tokens[0] if tokens else "")
 
 

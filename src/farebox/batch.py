@@ -39,13 +39,22 @@ class Batcher(Generic[Ask, Answer]):
 
     async def submit(self, ask: Ask) -> Answer:
         """Wait for the answer to one ask. Raises OverloadedError at once where too many wait."""
+        return await self.hand_over(ask)
+
+    def hand_over(self, ask: Ask) -> "asyncio.Future[Answer]":
+        """Return what will be the answer to one ask. Raises OverloadedError at once where too many wait."""
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        return await future
+        return future
+
+    async def idle(self) -> None:
+        """Wait until everything that was handed over has its answer."""
+        while self._runner is not None:
+            await asyncio.wait([self._runner])
 
     async def _run(self) -> None:
         try:

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from farebox import metrics
@@ -158,10 +159,12 @@ class Funds:
             await self._ledger.check_claim(claim)
         raise WalletUnavailableError(f"the wallet of number {number.number_id} changed {MAX_TRIES} times under a send")
 
-    async def accept(self, reserved: Reserved, wamid: str | None, wa_id: str | None) -> None:
-        """Note that the upstream took a message, and whom it took it for."""
-        user = wa_id if len(reserved.hold_ids) == 1 else None  # of a group the answer names the group
-        await asyncio.gather(*(self._ledger.accept(hold_id, wamid, user) for hold_id in reserved.hold_ids))
+    def accept(self, reserved: Reserved, wamid: str | None, wa_id: str | None) -> "asyncio.Future[Any]":
+        """Begin to note that the upstream took a message, and whom it took it for; done when it is noted."""
+        if len(reserved.hold_ids) == 1:
+            return self._ledger.accept(reserved.hold_id, wamid, wa_id)
+        # Of a group the answer names the group.
+        return asyncio.gather(*(self._ledger.accept(hold_id, wamid, None) for hold_id in reserved.hold_ids))
 
     async def reject(self, reserved: Reserved) -> None:
         """Give back the hold of a message that the upstream did not take."""
@@ -237,8 +240,11 @@ class Funds:
         """Record the holds of a send, and the free entry points that some open; False where they are fenced off."""
         ids = [hold.hold_id for hold in holds]
         try:
-            recorded = await asyncio.gather(*(self._ledger.record(hold) for hold in holds))
-            if not all(recorded):
+            if len(holds) == 1:
+                recorded = await self._ledger.record(holds[0])
+            else:
+                recorded = all(await asyncio.gather(*(self._ledger.record(hold) for hold in holds)))
+            if not recorded:
                 await self._give_back(ids)  # the members of a group that went before the fence
                 return False
             for hold in opening:

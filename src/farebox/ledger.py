@@ -9,9 +9,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from datetime import date
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +24,12 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 8  # a worker's share: a few batches at once and the admin reads; Postgres allows 100 in all
+MAX_CONNECTIONS = 6  # a worker's share: batches of new holds, top-ups and the admin reads; Postgres allows 100 in all
+MAX_BY_KEY = 3  # more of them, for BY_KEY: accepts, webhooks, and one to spare
+# Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
+# partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
+BY_KEY = frozenset({"accept_holds", "end_holds", "holds_by_reference"})
+ONLY_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
 MAX_WAITING = 10_000  # holds waiting for the ledger, as for the wallet
 
@@ -42,8 +45,11 @@ class ClaimLostError(Exception):
 class Ledger:
     """The ledger's queries. Raises LedgerUnavailableError where the database is away."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, timeout_s: float) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", by_key: "asyncpg.Pool[asyncpg.Record]", *, timeout_s: float
+    ) -> None:
         self._pool = pool
+        self._by_key = by_key
         self._timeout_s = timeout_s
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
@@ -54,20 +60,15 @@ class Ledger:
 
     @classmethod
     async def connect(cls, url: str, *, timeout_s: float) -> "Ledger":
-        """Open the connection pool."""
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=MAX_CONNECTIONS,
-            command_timeout=timeout_s,
-            timeout=timeout_s,
-            server_settings={"application_name": "farebox", "timezone": "UTC"},
-            init=_claim_history,
-        )
-        return cls(pool, timeout_s=timeout_s)
+        """Open the connections."""
+        pool = await _open(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS, settings={})
+        by_key = await _open(url, timeout_s=timeout_s, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX)
+        return cls(pool, by_key, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Finish what was begun, and close the connections."""
+        await self.noted()
+        await self._by_key.close()
         await self._pool.close()
 
     async def record(self, hold: NewHold) -> bool:
@@ -79,9 +80,13 @@ class Ledger:
         if claim_id is not None and await self.fetch_one("claim_stands", claim_id) is None:
             raise ClaimLostError
 
-    async def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> None:
-        """Note that the upstream took a message, under this wamid and for this user."""
-        await self._accepts.submit((hold_id, wamid, wa_id))
+    def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> "asyncio.Future[None]":
+        """Begin to note that the upstream took a message, under this wamid and for this user; done when it is noted."""
+        return self._accepts.hand_over((hold_id, wamid, wa_id))
+
+    async def noted(self) -> None:
+        """Wait until every accept that was begun is noted, or has failed."""
+        await self._accepts.idle()
 
     async def find_holds(self, hold_ids: Iterable[UUID], wamids: Iterable[str]) -> list[KnownHold]:
         """Find holds by their ids or by wamids."""
@@ -189,10 +194,10 @@ class Ledger:
         """Run a named query and return its rows; where somebody is acting (`farebox.acting`), in that name."""
         try:
             async with asyncio.timeout(self._timeout_s):  # the wait for a free connection included
-                who = actor()
+                who, pool = actor(), self._by_key if query in BY_KEY else self._pool
                 if who is None:
-                    return list(await self._pool.fetch(queries()[query], *arguments))
-                async with self._pool.acquire() as connection, connection.transaction():
+                    return list(await pool.fetch(queries()[query], *arguments))
+                async with pool.acquire() as connection, connection.transaction():
                     await connection.fetch(queries()["act_as"], who.who, who.why, who.request_id)
                     return list(await connection.fetch(queries()[query], *arguments))
         except _AWAY as error:
@@ -211,7 +216,7 @@ class Ledger:
         await self.fetch("note", what, kind, subject, *documents)
 
     async def _record_batch(self, holds: list[NewHold]) -> list[bool]:
-        columns = zip(*map(_columns, holds), strict=True)
+        columns = zip(*holds, strict=True)
         recorded = {row["hold_id"] for row in await self.fetch("record_holds", *columns)}
         return [hold.hold_id in recorded for hold in holds]
 
@@ -266,13 +271,33 @@ class LockedNumbers:
         return [Truth(**{**dict(row), **{name: json.loads(row[name]) for name in sums}}) for row in rows]
 
 
+async def _open(
+    url: str, *, timeout_s: float, max_size: int, settings: dict[str, str]
+) -> "asyncpg.Pool[asyncpg.Record]":
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=max_size,
+        command_timeout=timeout_s,
+        timeout=timeout_s,
+        server_settings={"application_name": "farebox", "timezone": "UTC", **settings},
+        init=_claim_history,
+        reset=_keep_as_it_is,
+    )
+
+
 async def _claim_history(connection: asyncpg.Connection) -> None:
     """Before a new connection is used: a ledger that was restored or failed over fences every older wallet off."""
     if await connection.fetchval(queries()["claim_history"]):
         log.warning("the ledger's database was restored or failed over: every wallet will be rebuilt")
 
 
-_columns = attrgetter(*(column.name for column in fields(NewHold)))  # in the order of record_holds' parameters
+async def _keep_as_it_is(_: asyncpg.Connection) -> None:
+    """Between two uses a connection needs no cleaning, which would be a round trip more for each statement.
+
+    Nothing here leaves anything on one: settings are local to a transaction, the elected worker gives its lock back.
+    """
+
 
 # Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow, rolled
 # back for another's sake, unable to write its files. An error of our own making (a constraint, a wrong type) is none of

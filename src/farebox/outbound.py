@@ -12,7 +12,9 @@ from uuid import UUID
 
 from farebox import metrics, outage
 from farebox.access import Call
+from farebox.answered import give_back, note_accepted
 from farebox.answers import ids_of
+from farebox.connections import FateUnknownError, NotSentError
 from farebox.core.fare import Priced, price
 from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, with_correlation
 from farebox.core.money import format_micros
@@ -36,7 +38,6 @@ from farebox.ledger import ClaimLostError, LedgerUnavailableError
 from farebox.refusal import refusal
 from farebox.scopes import its_turn, out_of_scope
 from farebox.traces import hand_on, note, traced
-from farebox.upstream import FateUnknownError, NotSentError
 
 log = logging.getLogger(__name__)
 
@@ -149,22 +150,22 @@ async def _forward(
     """Send a message whose fare is reserved, and note what the upstream said."""
     hold_id = str(reserved.hold_id)
     body = call.request.body
-    # 360dialog hands the field on to the Cloud API; the on-premise API does not know it.
-    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
+    tagged = _takes_tag(call, message)
+    if tagged:
         body = with_correlation(body, hold_id)
     outcome = "unknown"
     try:
         reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
-            await _note_accepted(gate, reserved, reply)
+            await note_accepted(gate, reserved, reply, wait=not tagged or claim is not None)
         else:
             outcome = "rejected"
-            await _give_back(gate, reserved)
+            await give_back(gate, reserved)
     except NotSentError as error:
         outcome = "rejected"
         log.warning("hold %s: the upstream could not be reached: %s", hold_id, error)
-        await _give_back(gate, reserved)
+        await give_back(gate, reserved)
         sentence = "WhatsApp could not be reached. The message was not sent and nothing was charged; try again."
         reply = error_reply(call.route.dialect, status=502, code=CODE_UNAVAILABLE, sentence=sentence)
     except FateUnknownError as error:
@@ -195,27 +196,12 @@ async def _forward(
     )
 
 
-async def _note_accepted(gate: Gate, reserved: Reserved, reply: Reply) -> None:
-    """Record the wamid. If that fails the message is out all the same: a status webhook brings the hold id.
+def _takes_tag(call: Call, message: Message) -> bool:
+    """Tell whether a message can carry its hold id to its status webhooks.
 
-    Whatever fails, WhatsApp's answer stands: to one of ours the client would send again.
+    360dialog hands the field on to the Cloud API; the on-premise API does not know it.
     """
-    wamid, wa_id = ids_of(reply.body)
-    try:
-        await gate.funds.accept(reserved, wamid, wa_id)
-    except UNAVAILABLE as error:
-        log.warning("hold %s: accepted by the upstream, not yet noted: %s", reserved.hold_id, error)
-    except Exception:
-        log.exception("hold %s: accepted by the upstream, not noted", reserved.hold_id)
-
-
-async def _give_back(gate: Gate, reserved: Reserved) -> None:
-    try:
-        await gate.funds.reject(reserved)
-    except UNAVAILABLE as error:
-        log.warning("hold %s: not given back yet: %s", reserved.hold_id, error)
-    except Exception:
-        log.exception("hold %s: not given back", reserved.hold_id)
+    return call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation
 
 
 async def _without_stores(
@@ -254,11 +240,11 @@ async def _send_unheld(
             await outage.note_not_taken(gate, number, hold_id)
             raise
     metrics.OUTAGE_SENDS.inc()
-    tagged, outcome = call.request.body, "unknown"
-    if call.route.dialect is not Dialect.ON_PREMISE and not message.has_correlation:
-        tagged = with_correlation(tagged, str(hold_id))
+    body, outcome = call.request.body, "unknown"
+    if _takes_tag(call, message):
+        body = with_correlation(body, str(hold_id))
     try:
-        reply = await _post(gate, call, tagged, claim)
+        reply = await _post(gate, call, body, claim)
         if 200 <= reply.status < 300:
             outcome = "accepted"
             await outage.note_taken(gate, number, hold_id, *ids_of(reply.body))

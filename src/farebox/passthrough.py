@@ -11,11 +11,12 @@ from yarl import URL
 
 from farebox import metrics
 from farebox.access import Call
+from farebox.connections import CONNECT_TIMEOUT_S
 from farebox.core.links import rewrite_links, swap_token
 from farebox.core.reply import CODE_UNAVAILABLE, Reply, error_reply
 from farebox.gate import Gate
 from farebox.logs import request_id
-from farebox.upstream import CONNECT_TIMEOUT_S, end_to_end
+from farebox.upstream import end_to_end
 
 log = logging.getLogger(__name__)
 

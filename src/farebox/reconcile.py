@@ -127,7 +127,7 @@ async def _traces(ledger: Ledger, wallet: Wallet, number: NumberFacts) -> Traces
     rows = await ledger.fetch("open_holds_of_epoch", number.number_id, number.wallet.epoch, MAX_TRACED)
     lost = [row["fare_micros"] for row in rows if str(row["hold_id"]) not in listed]
     missing = number.balance_micros - number.wallet.available_micros - number.wallet.held_micros
-    topups = await ledger.fetch("topups", number.number_id, RECENT_TOPUPS)
+    topups = await ledger.fetch("topups", [number.number_id], RECENT_TOPUPS)
     complete = len(listed) < MAX_TRACED
     return Traces(
         unrecorded=_some(unrecorded),

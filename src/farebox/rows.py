@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -10,9 +10,8 @@ import asyncpg
 from farebox.core.hold import OPEN, State
 
 
-@dataclass(frozen=True, slots=True)
-class NewHold:
-    """A hold to be recorded, with everything that will explain it."""
+class NewHold(NamedTuple):
+    """A hold to be recorded, with everything that will explain it, in the order of record_holds' parameters."""
 
     hold_id: UUID
     number_id: str

@@ -85,7 +85,10 @@ class Scripts:
             for place, answer in zip(places, found, strict=True):
                 answers[place] = unavailable(answer) if isinstance(answer, AWAY) else answer
 
-        await asyncio.gather(*(run(server, places) for server, places in by_server.items()))
+        if len(by_server) == 1:  # no task of its own for what nothing runs beside
+            await run(*by_server.popitem())
+        else:
+            await asyncio.gather(*(run(server, places) for server, places in by_server.items()))
         return answers
 
     async def answer(

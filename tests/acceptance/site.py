@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.test_utils import RawTestServer, TestServer
 
 from acceptance.process import Farebox, farebox
+from factory import fastest_folder
 from farebox.core.signature import sign
 from farebox.embedded import EmbeddedStores
 from farebox.simulator import SimulatedWhatsApp, SimulatorConfig
@@ -54,7 +55,7 @@ class Site:
 async def open_site(urls: tuple[str, str] | None = None, **more: str) -> AsyncIterator[Site]:
     """Start everything, on stores of its own unless `urls` name some; `more` are further settings."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-serve-"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-serve-", dir=fastest_folder()))
         Path(folder).chmod(0o711)  # noqa: ASYNC240
         stores = EmbeddedStores(Path(folder))
         if urls is None:

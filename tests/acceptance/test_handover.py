@@ -16,6 +16,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from acceptance.process import farebox, run
+from factory import fastest_folder
 from farebox.embedded import EmbeddedStores
 from farebox.simulator import Behaviour, SimulatedWhatsApp, SimulatorConfig
 from harness import ADMIN_TOKEN, APP_SECRET, NUMBER, UPSTREAM_TOKEN, WABA, template
@@ -64,7 +65,7 @@ class Load:
 
 @pytest.fixture
 async def stores() -> AsyncIterator[EmbeddedStores]:
-    with tempfile.TemporaryDirectory(prefix="farebox-handover-") as folder:
+    with tempfile.TemporaryDirectory(prefix="farebox-handover-", dir=fastest_folder()) as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240
         async with EmbeddedStores(Path(folder), postgres_settings={"fsync": "off"}) as opened:
             yield opened

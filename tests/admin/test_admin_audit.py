@@ -41,6 +41,7 @@ WRITES: dict[tuple[str, str], str | None] = {
     ("POST", "/v1/keys"): "key",
     ("DELETE", "/v1/keys/{key_id}"): "key",
     ("POST", "/v1/keys/{key_id}/rotate"): "key",
+    ("PUT", "/v1/keys/{key_id}/limits"): "key",
     ("PUT", "/v1/clock"): None,  # of a sandbox alone
 }
 

@@ -4,7 +4,7 @@ import pytest
 from aiohttp.test_utils import RawTestServer
 from bare_upstream import BareUpstream
 
-from harness import World
+from harness import World, lead_upstream
 
 
 @pytest.fixture
@@ -13,5 +13,5 @@ async def upstream(world: World) -> AsyncIterator[BareUpstream]:
     bare = BareUpstream()
     async with RawTestServer(bare.handle) as server:
         bare.url = str(server.make_url("")).rstrip("/")
-        world.gate.upstream.base_url = bare.url
+        lead_upstream(world.gate, bare.url)
         yield bare

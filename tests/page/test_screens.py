@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from farebox.web.screens import settings
 from farebox.web.users import Role, put_user
 from harness import GERMAN, NUMBER, World, template
 from page.people import Reader
@@ -82,6 +83,9 @@ async def test_settings_are_changed_in_place(world: World, reader: Reader) -> No
     assert {name: number[name] for name in form} == form
     assert "is no amount" in (await reader.post(f"/settings/{NUMBER}", status=422, **form | {"block_at": "x"})).text
     await reader.post(f"/settings/{NUMBER}", status=422, **form | {"mode": "free"})
+    assert "is no whole number" in (await reader.post(f"/settings/{NUMBER}", status=422, **form, throughput="x")).text
+    await reader.post(f"/settings/{NUMBER}", **form | {"low_balance_at": "", "throughput": "80"})
+    assert (await world.admin("GET", f"/v1/numbers/{NUMBER}"))["throughput"] == 80
     await reader.post(f"/settings/{NUMBER}", **form | {"low_balance_at": ""})
     assert (await world.admin("GET", f"/v1/numbers/{NUMBER}"))["low_balance_at"] is None
 
@@ -97,6 +101,18 @@ async def test_alert_levels_are_set_in_place(world: World, reader: Reader) -> No
         await reader.post(f"/settings/{NUMBER}", status=422, **form, **wrong)
     await reader.post(f"/settings/{NUMBER}", **form)  # not said: left alone
     assert len((await world.admin("GET", f"/v1/numbers/{NUMBER}/alert-levels"))["levels"]) == 4
+
+
+async def test_settings_of_many_numbers_come_in_pages(
+    world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "PAGE", 1)
+    await world.add_number("201")
+    first, second = (await reader.get("/settings")).text, (await reader.get("/settings?from=1")).text
+    assert (f'id="n{NUMBER}"' in first, 'id="n201"' in first, "?from=1" in first) == (True, False, True)
+    assert (f'id="n{NUMBER}"' in second, 'id="n201"' in second, "?from=0" in second) == (False, True, True)
+    assert 'id="n201"' in (await reader.get("/settings?renewal=201")).text
+    assert f'id="n{NUMBER}"' in (await reader.get("/settings?from=x")).text
 
 
 async def test_spend_limits_are_set_and_shown_with_what_is_used(world: World, reader: Reader) -> None:

@@ -50,6 +50,11 @@ def test_a_sum_is_never_more_than_it_is_and_other_figures() -> None:
     assert (tongue.sum(1_999_999, "USD"), tongue.sum(-1, "USD"), tongue.sum(0, "USD")) == ("$1.99", "-$0.01", "$0.00")
     assert (tongue.percent(1, 3), tongue.percent(0, 0), tongue.percent(5, 5)) == ("33.3%", "0.0%", "100.0%")
     assert tongue.amount(34_00) == "0.0034"
+    assert (tongue.axis(1_640_000_000, "USD"), tongue.axis(1_500_000, "USD")) == ("$1.6K", "$1.50")
+    assert (tongue.short(60_000), choose("de").short(60_000)) == ("60K", "60.000")
+    assert tongue.fine(1_234_567_800, "USD") == '$1,234.56<span class="sub">78</span>'
+    assert choose("de").fine(500_000, "USD").replace("\xa0", " ") == '0,50<span class="sub"></span> $'
+    assert tongue.fine(5_000_000, "JPY") == "¥5"
     now = datetime(2026, 11, 25, 9, tzinfo=UTC)
     assert tongue.near(datetime(2026, 11, 26, 14, tzinfo=UTC), now) == "Thursday 2:00\u202fPM"
     assert tongue.near(datetime(2026, 12, 12, 14, tzinfo=UTC), now) == "Sat, Dec 12"

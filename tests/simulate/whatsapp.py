@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from farebox.connections import FateUnknownError, NotSentError
 from farebox.core.reply import Reply
-from farebox.upstream import FateUnknownError, NotSentError
 from simulate.kernel import SECOND_US, SimulationError
 
 if TYPE_CHECKING:

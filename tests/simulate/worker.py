@@ -126,7 +126,7 @@ class Worker:
         wallet = Wallet("redis://simulated", timeout_s=limits.wallet_timeout_s)
         wallet._redis = wallet._scripts.client = Client(world.to_valkey, world.valkey, observe=world.valkey_ran)
         self.pool = Pool(world.to_postgres, world.postgres, timeout_s=limits.ledger_timeout_s)
-        ledger = Ledger(self.pool, timeout_s=limits.ledger_timeout_s)
+        ledger = Ledger(self.pool, self.pool, timeout_s=limits.ledger_timeout_s)
         clock, directory, loaded = Clock(), Directory(), tariffs()
         directory.numbers = world.numbers
         rebuild = Rebuild(wallet, ledger, clock, loaded, directory)

@@ -1,5 +1,6 @@
 """Why a message cost what it cost."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -78,6 +79,7 @@ class Message(Given):
     drift: Drift | None = Field(description="Where WhatsApp saw it otherwise than we did.")
 
 
+NOTED_WITHIN_S = 0.2  # a send's answer may be ahead of the note of its wamid (farebox/answered.py)
 SHOWN_CHARACTERS = 4  # of a recipient: enough to recognise a case, too few to call
 
 
@@ -85,6 +87,9 @@ async def explain(ask: Get) -> Answer:
     """Explain a message, named by its wamid or its hold id."""
     message_id = ask.path["message_id"]
     message = await find_message(ask.gate.ledger, message_id)
+    if message is None:
+        await asyncio.sleep(NOTED_WITHIN_S)
+        message = await find_message(ask.gate.ledger, message_id)
     if message is None:
         raise ProblemError(
             404, f"No message is known as {message_id}; give its wamid or the hold id of its X-Farebox-Hold header."

@@ -109,7 +109,7 @@ class Topups(Given):
 async def index(ask: Ask[Nothing, TopupsQuery]) -> Answer:
     """List a number's top-ups; previews are none yet."""
     number = await number_in_use(ask.gate, ask.path["phone_number_id"])
-    rows = await ask.gate.ledger.fetch("topups", number.number_id, ask.query.limit)
+    rows = await ask.gate.ledger.fetch("topups", [number.number_id], ask.query.limit)
     return Answer(Topups(topups=[topup_shown(core.topup_of(row), number.currency) for row in rows]))
 
 

@@ -5,9 +5,10 @@ Source of the fields: Meta, "Messages API" (developers.facebook.com, business-me
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from farebox.core.money import read_decimal
@@ -66,8 +67,8 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     if not isinstance(type_, str):
         raise BadMessageError("type must be a string")
     reference = fields.get(CORRELATION)
-    common = Message(
-        Kind.SERVICE,
+    common = partial(
+        Message,
         user="" if recipient_type == "group" else _user(fields, recipients),
         group_id=_group(fields) if recipient_type == "group" else "",
         client_reference=storable(reference) if isinstance(reference, str) else "",
@@ -76,17 +77,15 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     if type_ in ("template", "hsm"):
         name, language = _template(fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm")))
         multiplier = _bid_multiplier(fields.get("bid_spec"))
-        return replace(
-            common, kind=Kind.TEMPLATE, template_name=name, template_language=language, bid_multiplier=multiplier
-        )
+        return common(Kind.TEMPLATE, template_name=name, template_language=language, bid_multiplier=multiplier)
     if "template" in fields or "hsm" in fields:
         raise BadMessageError("a message with a template must have the type template")
     category = fields.get("category")
     if category in ("utility", "authentication"):
-        return replace(common, kind=Kind.DIRECT, category=category)
+        return common(Kind.DIRECT, category=category)
     if category not in (None, "service"):
         raise BadMessageError("category must be utility, authentication or service")
-    return replace(common, kind=Kind.REACTION) if type_ == "reaction" else common
+    return common(Kind.REACTION if type_ == "reaction" else Kind.SERVICE)
 
 
 def parse_call(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
@@ -121,7 +120,8 @@ def storable(text: str) -> str:
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
+        # Decoded as json.loads does; it would build a decoder for every body.
+        fields = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
         raise BadMessageError(str(reason)) from None
@@ -199,3 +199,6 @@ def _number(text: str) -> Decimal:
 
 def _no_constant(name: str) -> None:
     raise BadMessageError(f"the body is not valid JSON: {name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)

@@ -15,6 +15,7 @@ to `/me` (Graph's batch of calls), another path that ends in a send's name.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 from farebox.core.reply import Dialect
@@ -73,6 +74,11 @@ def read_path(
     method: str, raw_path: str, query: str, *, d360_key: bool = False, pass_unknown_sends: bool = False
 ) -> Route:
     """Classify a request; raises BadPathError."""
+    read = _classify if query else _known
+    return read(method, raw_path, query, d360_key, pass_unknown_sends)
+
+
+def _classify(method: str, raw_path: str, query: str, d360_key: bool, pass_unknown_sends: bool) -> Route:  # noqa: FBT001
     segments = _segments(raw_path)
     pairs = parse_qsl(query, keep_blank_values=True)
     fields = {name for name, _ in pairs}
@@ -104,6 +110,10 @@ def read_path(
     raise UnknownSendError(
         f"{last[:40]} looks like a send but is none that is known; use /{{version}}/{{phone number id}}/messages"
     )
+
+
+# Sends go to few paths, and one without a query holds no token.
+_known = lru_cache(maxsize=512)(_classify)
 
 
 def _send(segments: list[str], ids: tuple[str, ...]) -> Route | None:

@@ -18,7 +18,7 @@ digits do not tell which, so they are left alone; the country is the same either
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY, PhoneMetadata, PhoneNumberDesc
 
@@ -229,6 +229,8 @@ def _calling_code(digits: str) -> str:
     return ""
 
 
+# A recipient is looked at several times for one message, and is written to again; behind +1 there are 25 plans to ask.
+@lru_cache(maxsize=16_384)
 def _plan_of(code: str, national: str) -> _Plan:
     """Return the plan among those of a calling code that claims a number, and the main country's where none does.
 

@@ -40,6 +40,14 @@ def entered_days(visit: Visit, name: str) -> list[int]:
     return [int(text) for text in texts]
 
 
+def optional_count(visit: Visit, name: str) -> int | None:
+    """Read a whole number that may be left out."""
+    text = visit.form.get(name, "").strip()
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Entered(visit.tongue.say("“%(text)s” is no whole number.", text=text[:40]))
+    return int(text) if text else None
+
+
 def _amount(visit: Visit, text: str) -> Amount:
     example = visit.tongue.amount(25_500_000)
     sentence = visit.tongue.say("“%(text)s” is no amount; write it like %(example)s.", text=text[:40], example=example)

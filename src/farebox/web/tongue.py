@@ -82,7 +82,8 @@ class Tongue:
 
     def short(self, number: int) -> str:
         """Write a number where there is little room: 12K."""
-        return format_compact_decimal(int(number), locale=self.locale, fraction_digits=1)
+        text = format_compact_decimal(int(number), locale=self.locale, fraction_digits=1)
+        return self.count(int(number)) if text.isdigit() else text  # German has no short word for a thousand
 
     def axis(self, micros: int, currency: str) -> str:
         """Write an amount beside a chart: $1.6K, or to the cent where it is small."""

@@ -10,6 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -25,7 +26,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")  # as the table says
 
 _hasher = PasswordHasher()
 _checking = asyncio.Semaphore(_AT_ONCE)
-_NOBODY = _hasher.hash(secrets.token_urlsafe())  # an unknown name takes as long as a known one
 
 
 class Role(IntEnum):
@@ -77,15 +77,21 @@ async def check_password(ledger: Ledger, name: str, password: str) -> bool:
         return False
     row = await ledger.fetch_one("user_to_check", name, MAX_FAILURES, LOCKED_S)
     async with _checking:
-        right = await asyncio.to_thread(_verify, _NOBODY if row is None else row["password_hash"], password)
+        right = await asyncio.to_thread(_verify, None if row is None else row["password_hash"], password)
     if row is None or row["locked"]:
         return False
     await ledger.fetch_one("user_checked", name, right)
     return right
 
 
-def _verify(hashed: str, password: str) -> bool:
+@cache
+def _of_nobody() -> str:
+    """Return a hash that an unknown name is checked against, so that it takes as long as a known one."""
+    return _hasher.hash(secrets.token_urlsafe())
+
+
+def _verify(hashed: str | None, password: str) -> bool:
     try:
-        return _hasher.verify(hashed, password)
+        return _hasher.verify(hashed or _of_nobody(), password)
     except (VerificationError, InvalidHashError):
         return False

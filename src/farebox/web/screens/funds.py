@@ -12,12 +12,14 @@ from farebox.admin.estimates import read_pace_of
 from farebox.admin.needed import DAYS, Needed, needed_of
 from farebox.admin.numbers import Number, number_in_use, show_number
 from farebox.admin.problems import ProblemError
+from farebox.core import topup as core
 from farebox.core.forecast import Pace, lasts
 from farebox.web.entered import Entered, entered_amount
 from farebox.web.users import Role
 from farebox.web.visit import Visit, go, label
 
 SUGGESTED_DAYS = (7, 14, 30)
+RECENT = 10  # top-ups below the first step
 STATES = {
     "draft": ("", "not confirmed"),
     "pending": ("warn", "pending"),
@@ -48,8 +50,9 @@ async def show(visit: Visit) -> web.Response:
     numbers = await visit.numbers()
     chosen = next((n for n in numbers if n.phone_number_id == visit.query.get("number")), None)
     if chosen is None or visit.query.get("step") != "amount":
-        recent = [await _topups(visit, number) for number in numbers]
-        rows = sorted((row for rows in recent for row in rows), key=lambda row: row.created_at, reverse=True)[:10]
+        currencies = {number.phone_number_id: number.currency for number in numbers}
+        found = await visit.gate.ledger.fetch("topups", list(currencies), RECENT)
+        rows = [topups.topup_shown(core.topup_of(row), currencies[row["number_id"]]) for row in found]
         return visit.page(
             "funds.html", numbers=numbers, chosen=chosen, recent=rows, label=label, states=STATES, zones=_zones(numbers)
         )
@@ -176,13 +179,6 @@ async def _post(visit: Visit, number: Number, body: topups.TopupPost, *, preview
     answer = await topups.post(visit.ask(path=path, body=body, query=topups.TopupPostQuery(preview=preview)))
     assert isinstance(answer.content, topups.CreditedTopup), "a top-up is answered with itself"
     return answer.content
-
-
-async def _topups(visit: Visit, number: Number) -> list[topups.Topup]:
-    path = {"phone_number_id": number.phone_number_id}
-    answer = await topups.index(visit.ask(path=path, query=topups.TopupsQuery(limit=10)))
-    assert isinstance(answer.content, topups.Topups), "the list is a list"
-    return answer.content.topups
 
 
 def _zones(numbers: list[Number]) -> dict[str, ZoneInfo]:

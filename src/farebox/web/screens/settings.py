@@ -1,5 +1,6 @@
 """Prepaid settings: a line for each number, edited in place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -9,10 +10,11 @@ from farebox.admin.numbers import Number, number_in_use
 from farebox.admin.problems import ProblemError
 from farebox.admin.renewals import Renewal
 from farebox.admin.usage import Period, UsageQuery, read_usage
-from farebox.web.entered import Entered, entered_amounts, entered_days, optional_amount
+from farebox.web.entered import Entered, entered_amounts, entered_days, optional_amount, optional_count
 from farebox.web.screens.funds import MANUAL, WAYS
 from farebox.web.visit import Visit, go, label
 
+PAGE = 20  # lines; each asks the ledger a few questions
 MODES = {
     "enforce": ("good", "enforce", "Paid messages are refused when the money is gone."),
     "shadow": ("warn", "shadow", "Everything is counted, nothing is refused."),
@@ -42,8 +44,10 @@ class Line:
 
 
 async def show(visit: Visit, *, error: str | None = None, of: str = "", renewing: str = "") -> web.Response:
-    """Show the lines."""
-    lines = [await _line(visit, number) for number in await visit.numbers()]
+    """Show a page of the lines: the one with the number that is changed, or that the address asks for."""
+    numbers, renewing = await visit.numbers(), renewing or visit.query.get("renewal", "")
+    first = _first(numbers, of or renewing or visit.query.get("number", ""), visit.query.get("from", ""))
+    lines = [await _line(visit, number) for number in numbers[first : first + PAGE]]
     return visit.page(
         "settings.html",
         status=422 if error else 200,
@@ -52,12 +56,21 @@ async def show(visit: Visit, *, error: str | None = None, of: str = "", renewing
         lines=lines,
         modes=MODES,
         rules=RULES,
-        renewing=renewing or visit.query.get("renewal", ""),
+        renewing=renewing,
+        earlier=max(first - PAGE, 0) if first else None,
+        later=first + PAGE if first + PAGE < len(numbers) else None,
         renewals=RENEWALS,
         zones={number_id: number.zone for number_id, number in visit.gate.directory.numbers.items()},
         methods=[name for name in sorted(visit.gate.payments) if name != MANUAL],
         ways=WAYS,
     )
+
+
+def _first(numbers: Sequence[Number], wanted: str, asked: str) -> int:
+    """Return where the page begins that is shown."""
+    places = [place for place, number in enumerate(numbers) if number.phone_number_id == wanted]
+    place = places[0] if places else int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0
+    return min(place, max(len(numbers) - 1, 0)) // PAGE * PAGE
 
 
 async def _line(visit: Visit, number: Number) -> Line:
@@ -79,12 +92,14 @@ async def change(visit: Visit) -> web.Response:
     """Change a number's settings by the API's own function."""
     number_id = visit.request.match_info["phone_number_id"]
     try:
-        fields = {
+        fields: dict[str, object] = {
             "low_balance_at": optional_amount(visit, "low_balance_at"),
             "block_at": optional_amount(visit, "block_at") or "0.00",
             "mode": visit.form.get("mode", ""),
             "funds_rule": visit.form.get("funds_rule", ""),
         }
+        if "throughput" in visit.form:
+            fields["throughput"] = optional_count(visit, "throughput")
         body = visit.filled(numbers.NumberPatch, fields)
         levels = None
         if "alert_amounts" in visit.form:
