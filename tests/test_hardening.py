@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from farebox.app import gateway_runner
+from farebox.app import _admin_runner, gateway_runner
 from farebox.config import Settings, SettingsError, load_settings
 from farebox.listening import IDLE_S, Listening, tls_context
 from farebox.relays import PrivateAddressError, PublicOnly, check_literal, is_public
@@ -60,7 +61,37 @@ async def test_a_request_that_two_readers_could_read_otherwise_is_refused(
     answer = await spoken(world, request(world, *headers) + SMUGGLED)
     assert answer.replace(b"HTTP/1.0", b"HTTP/1.1").startswith(b"HTTP/1.1 400"), answer[:300]
     assert answer.count(b"\r\nDate: ") == 1, "nothing after it was read as a request"
+    assert b'"message": "' in answer, "in the client's shape"
     assert await world.balance() == {"available": "1.00", "held": "0.00"}
+
+
+NO_HTTP = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret-bytes\r\n\r\n",
+    "words": b"secret-bytes\r\n\r\n",
+    "a header without an end": b"GET / HTTP/1.1\r\nHost: x\r\nsecret-bytes\r\n\r\n",
+    "another version": b"GET /secret-bytes HTTP/9.9\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
+async def test_what_is_no_request_is_answered_in_our_shape_and_not_quoted(
+    world: World, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = _admin_runner(world.gate, None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    ports = world.url.rpartition(":")[2], runner.addresses[0][1]
+    for port, shape in zip(ports, (b'"error"', b'"detail"'), strict=True):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+        assert b" 400 Bad Request\r\n" in answer.partition(b"\n")[0] + b"\n"
+        assert shape in answer
+        assert b"no HTTP request" in answer
+        assert b"secret-bytes" not in answer
+    await runner.cleanup()
+    assert not [record for record in caplog.records if record.exc_info or "secret-bytes" in record.getMessage()]
 
 
 TRICKS = {
@@ -71,7 +102,9 @@ TRICKS = {
     "an encoded slash": PATH.replace("/messages", "%2fmessages"),
     "a backslash": PATH.replace("/messages", "\\messages"),
     "a fragment": PATH + "#x",
-    "an absolute URL": "http://graph.facebook.com" + PATH,
+    "an absolute URL": "http://example.com" + PATH,
+    "an absolute URL with a user": "http://graph.facebook.com@example.com" + PATH,
+    "an absolute URL with a path that could mean another": "http://graph.facebook.com/" + PATH,
     "no slash": PATH[1:],
     "a path parameter": PATH + ";x=1",
     "an encoded NUL": PATH + "%00",

@@ -20,7 +20,7 @@ async def shop(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Gate:
     await past.add_number(gate)
 
     @asynccontextmanager
-    async def opened(_: object):  # type: ignore[no-untyped-def]
+    async def opened(_: object, **_as: object):  # type: ignore[no-untyped-def]
         yield gate
 
     monkeypatch.setattr(topup, "opened_gate", opened)

@@ -7,6 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from farebox.acting import by_command
 from farebox.commands import rekey
 from farebox.config import Settings
 from farebox.vault import Vault, VaultError
@@ -48,7 +49,7 @@ async def test_keys_are_rotated_by_a_command(settings: Settings, capsys: pytest.
         assert await rekey.run(keyed(settings, f"{NEW},{OLD}"), argparse.Namespace()) == 0
         assert await stored(settings) != sealed
         assert "secrets of 1 numbers are sealed" in capsys.readouterr().out
-        (row, *_) = (await world.admin("GET", "/v1/audit?who=command rekey"))["audit"]
+        (row, *_) = (await world.admin("GET", f"/v1/audit?who={by_command('rekey').who}"))["audit"]
         assert (row["subject"], row["after"]["upstream_token"]) == (NUMBER, "set anew")
     async with World.open(keyed(settings, NEW)) as world:
         await world.fund("1.00")

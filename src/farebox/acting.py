@@ -7,6 +7,8 @@ The audit log's triggers (`sql/0022_audit.sql`) write the row in the transaction
 table with such a trigger notes itself: `await ledger.note("replayed", "quarantine", "17", before=None, after={...})`.
 """
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +20,7 @@ MAX_WHO = 200
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts (`admin token`, `user ann@example.com`, `command reconcile`), why, and for which request."""
+    """Who acts (`admin token`, `user ann@example.com`, `command reconcile by ann`), why, and for which request."""
 
     who: str
     why: str = ""
@@ -26,6 +28,16 @@ class Actor:
 
 
 _ACTOR: ContextVar[Actor | None] = ContextVar("farebox_actor", default=None)
+
+
+def by_command(name: str, *, why: str = "") -> Actor:
+    """Return the actor of a command: its name, and the user of the machine who runs it, sudo or not."""
+    user_id = os.environ.get("SUDO_UID", "")
+    try:
+        user = pwd.getpwuid(int(user_id) if user_id.isdecimal() else os.getuid()).pw_name
+    except KeyError:  # in a container a user often has a number and no name
+        user = f"user {user_id or os.getuid()}"
+    return Actor(f"command {name} by {user}", why)
 
 
 def actor() -> Actor | None:

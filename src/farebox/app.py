@@ -13,6 +13,7 @@ from aiohttp import web
 
 from farebox import metrics
 from farebox.admin import admin_app
+from farebox.admin.problems import problem_response
 from farebox.admin.routing import TestClock
 from farebox.config import Settings
 from farebox.daily import reconcile_daily
@@ -20,7 +21,8 @@ from farebox.drain import drain
 from farebox.gate import Gate, open_gate
 from farebox.ledger import LedgerUnavailableError
 from farebox.listening import IDLE_S, Listening, leave_all, tls_context
-from farebox.server import Gateway
+from farebox.malformed import AppRunner, Server
+from farebox.server import Gateway, refuse
 from farebox.sweep import Sweep
 from farebox.tariff_files import TariffError
 from farebox.topups import look_at_all
@@ -60,7 +62,9 @@ CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 def gateway_runner(gate: Gate) -> web.ServerRunner:
     """Return the gateway port's server. Bodies are not decoded here: their Content-Encoding would become a lie."""
-    server = web.Server(Gateway(gate).handle, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S)
+    server = Server(
+        Gateway(gate).handle, refuse=refuse, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S
+    )
     return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
 
 
@@ -125,7 +129,7 @@ def _admin_runner(gate: Gate, test_clock: TestClock | None) -> web.AppRunner:
             response.headers["Connection"] = "close"  # the signal comes after aiohttp has written its own
 
     app.on_response_prepare.append(take_leave)
-    return web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S, keepalive_timeout=IDLE_S)
+    return AppRunner(app, refuse=problem_response, access_log=None, shutdown_timeout=DRAIN_S, keepalive_timeout=IDLE_S)
 
 
 def reload_tariffs(gate: Gate) -> None:

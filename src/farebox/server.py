@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -24,6 +24,11 @@ from farebox.upstream import D360_KEY
 log = logging.getLogger(__name__)
 
 WEBHOOKS = "/webhooks/"
+META_HOST = "graph.facebook.com"  # of clients that can not be given another, and take the gateway for their proxy
+NO_TUNNEL = (
+    "This gateway opens no tunnel: what it can not read it can not account for. Let the client send plain requests to "
+    "it as its HTTP proxy, or let the name graph.facebook.com lead to it, with a certificate that the client trusts."
+)
 REQUEST_ID = "X-Request-Id"  # as it came, or a new one; answers and log lines carry it
 
 
@@ -40,6 +45,8 @@ class Gateway:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        upstream = urlsplit(gate.settings.upstream_url)
+        self._hosts = {META_HOST, f"{META_HOST}:443", f"{META_HOST}:80", upstream.netloc.lower()}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a fault of ours is an answer in the client's shape, never a stack trace."""
@@ -69,9 +76,12 @@ class Gateway:
             return _error(request, 500, sentence)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        raw_path, _, query = request.raw_path.partition("?")
+        if request.method == "CONNECT":
+            return _error(request, 405, NO_TUNNEL)
+        raw_path, _, query = self._target(request.raw_path).partition("?")
         if not raw_path.startswith("/"):
-            return _error(request, 400, "Send the path alone in the request line, not an absolute URL.")
+            sentence = "Send the path alone in the request line, or an absolute URL of WhatsApp's own host."
+            return _error(request, 400, sentence)
         if raw_path.startswith(WEBHOOKS):
             return to_response(await self._webhook(request, raw_path, query))
         try:
@@ -108,6 +118,14 @@ class Gateway:
             return to_response(_reply(route.dialect, 413, sentence))
         reply = too_fast(self._gate, call)
         return to_response(await send(self._gate, call.with_body(body)) if reply is None else reply)
+
+    def _target(self, target: str) -> str:
+        """Return the path that a request line means, also as clients write it to a proxy (RFC 9112, 3.2.2)."""
+        scheme, mark, rest = target.partition("://")
+        host, slash, path = rest.partition("/")
+        if mark and scheme.lower() in ("http", "https") and host.lower() in self._hosts:
+            return slash + path
+        return target
 
     async def _webhook(self, request: web.BaseRequest, raw_path: str, query: str) -> Reply:
         door, _, secret = raw_path.removeprefix(WEBHOOKS).partition("/")
@@ -156,6 +174,11 @@ async def _whole(request: web.BaseRequest, limit: int) -> bytes:
 def _reply(dialect: Dialect, status: int, sentence: str) -> Reply:
     code = CODE_PARAMETER if status < 500 else CODE_UNAVAILABLE
     return error_reply(dialect, status=status, code=code, sentence=sentence)
+
+
+def refuse(status: int, sentence: str) -> web.Response:
+    """Answer what could not be read as a request, so that nothing is known of its dialect."""
+    return to_response(_reply(Dialect.CLOUD, status, sentence))
 
 
 def _error(request: web.BaseRequest, status: int, sentence: str) -> web.Response:

@@ -38,6 +38,13 @@ def test_the_image_is_not_root_and_keeps_its_spool() -> None:
     assert all((ROOT / name).exists() for names in copied for name in names.split())
 
 
+async def test_the_dockerfile_is_as_it_should_be() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        pytest.skip("hadolint has no build for this machine")
+    assert await run(str(linter), str(ROOT / "Dockerfile")) == (0, "")
+
+
 def test_compose_is_wired_up() -> None:
     compose: Any = yaml.safe_load((ROOT / "compose.yaml").read_text())
     services = compose["services"]

@@ -5,6 +5,7 @@ from argparse import Namespace
 
 import pytest
 
+from farebox.acting import by_command
 from farebox.commands import user
 from farebox.commands.opened import UsageError
 from farebox.web.users import MAX_FAILURES, Role, UserError, put_user
@@ -57,6 +58,11 @@ async def test_the_first_user_is_made_on_the_command_line(
     await ann.get("/", status=303)
     with pytest.raises(UsageError):
         await user.run(world.gate.settings, Namespace(deed="remove", name="ann"))
+    removed, changed, created = (await world.admin("GET", "/v1/audit?kind=user"))["audit"]
+    assert {row["who"] for row in (removed, changed, created)} == {by_command("user").who}
+    assert (changed["before"]["role"], changed["after"]["role"]) == ("finance", "viewer")
+    assert changed["after"]["password_hash"] == "set anew"
+    assert removed["what"] == "deleted"
 
 
 async def test_over_tls_the_cookie_is_for_tls(world: World) -> None:

@@ -44,7 +44,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         raise UsageError("--month goes with --meta")
     if options.repair and options.meta:
         raise UsageError("--repair mends our own books; what Meta counts can not be mended here")
-    async with opened_gate(settings, timeout_s=TIMEOUT_S) as gate:
+    async with opened_gate(settings, timeout_s=TIMEOUT_S, acts_as="reconcile") as gate:
         unknown = sorted(set(options.number or ()) - set(gate.directory.numbers))
         if unknown:
             raise UsageError(f"no number is known as {', '.join(unknown)}")

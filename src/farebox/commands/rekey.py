@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from farebox.acting import Actor, acting
+from farebox.acting import acting, by_command
 from farebox.commands.opened import opened_gate
 from farebox.config import Settings
 
@@ -33,7 +33,7 @@ async def run(settings: Settings, _: argparse.Namespace) -> int:
         for row in await gate.ledger.fetch("stored_secrets"):
             stored = [row[name] for name in SECRETS]
             anew = [vault.seal(vault.open(secret)) for secret in stored]
-            with acting(Actor("command rekey", why="sealed with the first encryption key")):
+            with acting(by_command("rekey", why="sealed with the first encryption key")):
                 # One that was set meanwhile is left alone: the gateway has sealed it itself.
                 changed = await gate.ledger.fetch("reseal", row["number_id"], *stored, *anew)
             sealed += len(changed)

@@ -30,7 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argp
 async def run(settings: Settings, options: argparse.Namespace) -> int:
     """Tell pieces again and print what came of each."""
     told = staying = 0
-    async with opened_gate(settings) as gate:
+    async with opened_gate(settings, acts_as="replay") as gate:
         if options.id is not None:
             row = await quarantine.find(gate.ledger, options.id)
             if row is None:

@@ -22,7 +22,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argp
 
 async def run(settings: Settings, _: argparse.Namespace) -> int:
     """Make a pass and print what it did."""
-    async with opened_gate(settings) as gate:
+    async with opened_gate(settings, acts_as="sweep") as gate:
         swept = await Sweep(gate).run(whole=True)
     if swept is None:
         print("another worker is sweeping at the moment; nothing was done here")  # noqa: T201

@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 
 from farebox import topups
-from farebox.acting import Actor, acting
 from farebox.commands.opened import UsageError, opened_gate
 from farebox.config import Settings
 from farebox.core.money import AmountError, format_micros, parse_micros
@@ -43,13 +42,12 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     if micros <= 0:
         raise UsageError("the amount must be more than 0.00")
-    async with opened_gate(settings) as gate:
+    async with opened_gate(settings, acts_as="topup") as gate:
         number = gate.directory.numbers.get(options.number)
         if number is None:
             known = ", ".join(sorted(gate.directory.numbers)[:5]) or "none"
             raise UsageError(f"there is no number {options.number}; there are {known}")
-        with acting(Actor("command topup")):
-            topup = await _topped_up(gate, number, micros, options)
+        topup = await _topped_up(gate, number, micros, options)
         if isinstance(topup, topups.Refused):
             print(f"farebox: {topup.sentence}", file=sys.stderr)  # noqa: T201
             return 1

@@ -45,7 +45,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argp
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do what was asked for."""
-    async with opened_gate(settings) as gate:
+    async with opened_gate(settings, acts_as="user") as gate:
         match options.deed:
             case "add":
                 password = secrets.token_urlsafe(18) if options.generate else _password()
