@@ -31,7 +31,7 @@ LEVELS = [
         "relays",
         "connections",
     },
-    {"asks", "wakes"},
+    {"asks", "wakes", "database"},
     {"news", "scripts", "decisions"},
     {"spool", "allowance"},
     {"rows", "wallet", "upstream", "vies", "card_files", "migrate", "embedded", "simulator", "payments"},

@@ -6,12 +6,24 @@ number share a hash tag and so a slot. The ledger can rebuild every wallet; `reb
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from farebox.asks import Ask, Closing, Debit, Decision, Gap, Judgement, Mode, Position, State, Taken, TermSeen
+from farebox.asks import (
+    Ask,
+    Closing,
+    Debit,
+    Decision,
+    Gap,
+    Judgement,
+    Mode,
+    NewWallet,
+    Position,
+    State,
+    Taken,
+    TermSeen,
+)
 from farebox.batch import Batcher
 from farebox.core.limits import Limit, Reached, key_counter, wire
 from farebox.core.tariff import Window
@@ -32,15 +44,6 @@ UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns
 SCRATCH_MS = 10_000  # of the keys that a quote is asked on, should a crash leave them: its transaction deletes them
 SCRIPTS = ("take", "close", "extend", "credit", "debit", "open", "converse", "mark", "learn", "filled", "rebuild",
            "position", "state")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class NewWallet:
-    """What a wallet is written anew with."""
-
-    number_id: str
-    position: Position
-    counts: Mapping[str, str]  # further fields: units of pools used, what was spent (lua/_shared.lua)
 
 
 class Wallet:
@@ -210,9 +213,8 @@ class Wallet:
         None where the wallet is of another epoch.
         """
         keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user in users)]
-        patience_s = LONGEST_CALL_S if len(users) > 1 else None
-        arguments = [str(epoch), mark, str(KEEP_WINDOWS_MS)]
-        answer = await self._scripts.call("mark", keys, arguments, timeout_s=patience_s)
+        call: Call = ("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
+        (answer,) = _all(await self._scripts.many([call], timeout_s=LONGEST_CALL_S if len(users) > 1 else None))
         return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
 
     async def learn(
