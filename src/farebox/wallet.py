@@ -23,7 +23,7 @@ from farebox.asks import (
     State,
     Taken,
     TermSeen,
-)
+)  # fmt: skip
 from farebox.batch import Batcher
 from farebox.core.limits import Limit, Reached, key_counter, wire
 from farebox.core.tariff import Window
