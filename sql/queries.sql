@@ -386,10 +386,16 @@ SELECT * FROM card_link WHERE method = $1 AND link_id = $2 AND ended_at IS NULL;
 
 -- card_links_open --
 -- Pages whose end nobody has told of and that were not looked at since $1; the older one is, the less often it is looked at.
+-- $3: of an account alone, whose payer may just have come back: whatever their age.
 SELECT * FROM card_link
-WHERE ended_at IS NULL AND coalesce(looked_at, created_at) <= to_timestamp($1::bigint / 1000.0)
-                                                             - (to_timestamp($1::bigint / 1000.0) - created_at) / 10
+WHERE ended_at IS NULL AND ($3::text IS NULL OR account_id = $3) AND coalesce(looked_at, created_at) <= to_timestamp($1::bigint / 1000.0)
+        - CASE WHEN $3::text IS NULL THEN (to_timestamp($1::bigint / 1000.0) - created_at) / 10 ELSE interval '0' END
 ORDER BY coalesce(looked_at, created_at) LIMIT $2;
+
+-- end_card_links --
+-- No card is saved any more from the pages that are open for an account.
+UPDATE card_link SET ended_at = to_timestamp($3::bigint / 1000.0)
+WHERE account_id = $1 AND method = $2 AND ended_at IS NULL;
 
 -- note_card_link --
 UPDATE card_link SET looked_at = to_timestamp($3::bigint / 1000.0),

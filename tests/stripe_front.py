@@ -1,7 +1,12 @@
 """A Stripe beside the tests: `localstripe` as a process, and what it lacks in front: idempotency keys,
 answers that get lost, Checkout, links to banks.
 
-A card is named by its number, https://docs.stripe.com/testing.
+A card is named by its number, https://docs.stripe.com/testing. To try a gateway against it by hand:
+
+    python tests/stripe_front.py 12111
+    FAREBOX_STRIPE_API_KEY=sk_test_12345 FAREBOX_STRIPE_URL=http://127.0.0.1:12111 farebox sandbox
+
+A payer's deeds at its links: `curl -d card=4242424242424242` of a page for cards, `curl -d success=true` of a bank.
 """
 
 import asyncio
@@ -46,6 +51,13 @@ class Front:
         if request.path == "/v1/disputes":
             state = self.disputes[request.query["payment_intent"]]
             return web.json_response({"object": "list", "data": [{"reason": "fraudulent", "status": state}]})
+        if request.path.startswith("/pay/"):
+            await self.enter_card(request.path.rpartition("/")[2], dict(parse_qsl(body.decode()))["card"])
+            return web.Response(text="The card is saved.\n")
+        if request.path.startswith("/bank/"):
+            success = dict(parse_qsl(body.decode()))["success"] == "true"
+            await self.authenticate(f"{self.url}{request.path}", success=success)
+            return web.Response(text="The bank has heard it.\n")
         if request.path.startswith("/v1/checkout/sessions"):
             return web.json_response(await self.page(request.match_info["path"].rpartition("/")[2], body))
         write = request.method == "POST" and request.path in ("/v1/payment_intents", "/v1/refunds")
@@ -167,7 +179,7 @@ def _sent_to_the_bank(answered: tuple[int, bytes], url: str) -> tuple[int, bytes
 
 
 @asynccontextmanager
-async def stripe_in_front() -> AsyncIterator[Front]:
+async def stripe_in_front(front_port: int | None = None) -> AsyncIterator[Front]:
     port = unused_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch",
@@ -179,7 +191,7 @@ async def stripe_in_front() -> AsyncIterator[Front]:
             await _listening(front)
             application = web.Application()
             application.router.add_route("*", "/{path:.*}", front.handle)
-            async with TestServer(application) as server:
+            async with TestServer(application, port=front_port) as server:
                 front.url = str(server.make_url("")).rstrip("/")
                 yield front
     finally:
@@ -203,3 +215,13 @@ def signed(about: Any, *, secret: str = WEBHOOK_SECRET, age_s: int = 0) -> tuple
     body = json.dumps({"object": "event", "data": {"object": about}})
     at = int(time.time()) - age_s
     return body.encode(), f"t={at},v1={WebhookSignature._compute_signature(f'{at}.{body}', secret)}"
+
+
+async def _serve(port: int) -> None:
+    async with stripe_in_front(port) as front:
+        print(f"Stripe, as far as it goes, at {front.url}", flush=True)  # noqa: T201
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))

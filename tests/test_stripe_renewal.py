@@ -78,11 +78,19 @@ async def test_a_page_that_expires_saves_nothing(gate: Gate, front: Front) -> No
 
 async def test_a_card_that_is_forgotten_is_detached(gate: Gate, front: Front) -> None:
     await save(gate, front)
-    row = await gate.ledger.fetch_one("card", "a", "stripe")
-    assert row is not None
-    for _ in range(2):  # the second time Stripe has none to detach
-        await cards.forget(gate, row)
-    assert (await known_card(gate), await attached(front, row["card"])) == (None, False)
+    known = await known_card(gate)
+    assert known is not None
+    entered, open_page = [await cards.make_link(gate, await account(gate), "stripe") for _ in range(2)]
+    await front.enter_card(entered.link_id, GOOD)  # and nobody has told of it
+    gate.clock._ahead_ms += 2_000
+    assert [await cards.forget(gate, "a", "stripe") for _ in range(2)] == [True, False]
+    assert (await known_card(gate), await attached(front, known[0])) == (None, False)
+    await front.enter_card(open_page.link_id, GOOD)
+    assert not await cards.hear(gate, "stripe", open_page.link_id)
+    gate.clock._ahead_ms += 60_000
+    await topups.look_at_all(gate)
+    assert await known_card(gate) is None
+    await gate.payments["stripe"].forget_card(known[0])  # Stripe has none to detach any more
 
 
 async def set_rule(gate: Gate) -> None:
@@ -116,7 +124,7 @@ async def test_auto_renewal_that_is_declined_waits_and_says_so(gate: Gate, front
     assert ((await renewed(gate))[0], front.charges, await balance(gate)) == (Verdict.WAITING, 1, 0)
     ((kind, sentence),) = await told(gate)
     assert kind == "renewal_declined"
-    assert "was declined: The card was declined: Your card was declined. It is tried again after" in sentence
+    assert "was declined: Your card was declined. It is tried again after" in sentence
     facts = await gate.ledger.fetch_one("watched", "1", gate.clock.now_ms(), 0)
     assert facts is not None
     assert facts["month_micros"] == 0  # it is closed, so it can not count towards the cap any more

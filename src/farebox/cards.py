@@ -5,7 +5,6 @@ a pass does. A card that another takes the place of is forgotten by its provider
 """
 
 import logging
-from typing import Any
 
 import asyncpg
 
@@ -16,6 +15,7 @@ log = logging.getLogger(__name__)
 
 MAX_LINKS = 50  # pages asked about in one pass; the others come first in the next
 LINK_LOOK_MS = 5_000  # a page is younger than that while nobody can have typed a card
+COMES_BACK_MS = 1_000  # between two looks at the pages of an account whose cards are asked for
 
 
 async def save(gate: Gate, account: asyncpg.Record, method: str, token: str) -> Card:
@@ -48,9 +48,10 @@ async def hear(gate: Gate, method: str, link_id: str | None) -> bool:
     return True
 
 
-async def look_at_links(gate: Gate) -> None:
-    """Ask about the pages whose end nobody has told of."""
-    for row in await gate.ledger.fetch("card_links_open", gate.clock.now_ms() - LINK_LOOK_MS, MAX_LINKS):
+async def look_at_links(gate: Gate, account_id: str | None = None) -> None:
+    """Ask about the pages whose end nobody has told of; of an account alone, where its payer may have come back."""
+    before_ms = gate.clock.now_ms() - (LINK_LOOK_MS if account_id is None else COMES_BACK_MS)
+    for row in await gate.ledger.fetch("card_links_open", before_ms, MAX_LINKS, account_id):
         if row["method"] not in gate.payments:
             continue
         try:
@@ -59,11 +60,19 @@ async def look_at_links(gate: Gate) -> None:
             log.warning("the card page %s is looked at later: %s", row["link_id"], error)
 
 
-async def forget(gate: Gate, card: Any) -> None:
-    """Let the provider and us forget a card, in this order. Raises MethodUnavailableError: then it is still saved."""
-    if card["method"] in gate.payments:
-        await gate.payments[card["method"]].forget_card(card["card"])
-    await gate.ledger.fetch("drop_card", card["account_id"], card["method"], card["card"])
+async def forget(gate: Gate, account_id: str, method: str) -> bool:
+    """Let the provider and us forget an account's card, and save none from a page that was made before; False: no card.
+
+    Raises MethodUnavailableError: then it is still saved.
+    """
+    await look_at_links(gate, account_id)  # a card that was entered just now is forgotten, too
+    card = await gate.ledger.fetch_one("card", account_id, method)
+    if card is not None:
+        if method in gate.payments:
+            await gate.payments[method].forget_card(card["card"])
+        await gate.ledger.fetch("drop_card", account_id, method, card["card"])
+    await gate.ledger.fetch("end_card_links", account_id, method, gate.clock.now_ms())
+    return card is not None
 
 
 async def _look(gate: Gate, row: asyncpg.Record) -> None:

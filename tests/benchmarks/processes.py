@@ -14,6 +14,7 @@ STOP_S = 30  # past that it is killed
 POLL_S = 0.05
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 MIB = 2**20
+LEASH = ("setpriv", "--pdeathsig", "TERM", "--")  # however the benchmark ends, what it started ends too
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,12 @@ async def start(
     clean = {key: value for key, value in os.environ.items() if not key.startswith("FAREBOX_")}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env={**clean, **(more or {})}
+            *LEASH,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**clean, **(more or {})},
         )
     try:
         async with asyncio.timeout(START_S):

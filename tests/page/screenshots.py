@@ -82,6 +82,8 @@ async def stage(world: World) -> None:
     await world.admin("POST", "/v1/accounts/acme/channels", webhook, expect=201)
     await world.admin("PUT", "/v1/numbers/201/alert-levels", {"amounts": ["2000.00"], "days": [3]})
     now_ms = world.gate.clock.now_ms()
+    low = "Number +44 20 5550 0199 has 0.00 USD available, less than its level of 50.00 USD: top it up."
+    await world.gate.ledger.fetch("raise_alert", "203", "low_balance", "1", low, 0, 50_000_000, now_ms)
     for kind, about, reason in HELD:
         await quarantine.put(world.gate.ledger, Piece(kind, about, {}), reason, now_ms)
 

@@ -50,8 +50,9 @@ class Cards(Given):
 
 
 async def index(ask: Get) -> Answer:
-    """List an account's cards."""
+    """List an account's cards, also one that was just entered at its provider's page."""
     account = await _account(ask.gate, ask.path["account_id"])
+    await cards.look_at_links(ask.gate, account["account_id"])
     rows = await ask.gate.ledger.fetch("cards", account["account_id"])
     return Answer(Cards(cards=[_shown(row) for row in rows]))
 
@@ -76,17 +77,16 @@ async def link(ask: Ask[Nothing, Nothing]) -> Answer:
 
 async def drop(ask: Ask[Nothing, Nothing]) -> Answer:
     """Let provider and farebox forget a card: nothing can be charged to it from here any more."""
-    gate, account_id, method = ask.gate, ask.path["account_id"], ask.path["method"]
-    card = await gate.ledger.fetch_one("card", account_id, method)
-    if card is None:
-        raise ProblemError(
-            404, f"Account {account_id} has no saved card of {method}; GET /v1/accounts/{account_id}/cards lists them."
-        )
+    account_id, method = ask.path["account_id"], ask.path["method"]
     try:
-        await cards.forget(gate, card)
+        known = await cards.forget(ask.gate, account_id, method)
     except MethodUnavailableError as error:
         sentence = f"The card is still saved ({error}); try again."
         raise ProblemError(503, sentence, headers={"Retry-After": RETRY_AFTER_S}) from error
+    if not known:
+        raise ProblemError(
+            404, f"Account {account_id} has no saved card of {method}; GET /v1/accounts/{account_id}/cards lists them."
+        )
     return Answer(None, 204)
 
 

@@ -101,10 +101,11 @@ def low_balance(
 
 def declined(*, reason: str, amount_micros: int, currency: str, occasion: str, again: str) -> Alert:
     """Say that an automatic payment was declined."""
+    why = reason.removeprefix("The card was declined: ")
     return Alert(
         Kind.RENEWAL_DECLINED,
         occasion,
-        f"The auto-renewal of {format_micros(amount_micros)} {currency} was declined: {reason.rstrip('.')}. It is "
+        f"The auto-renewal of {format_micros(amount_micros)} {currency} was declined: {why.rstrip('.')}. It is "
         f"tried again {again}. Check the payment method under {WHERE}, or add funds there by hand.",
         amount_micros,
     )

@@ -1,9 +1,11 @@
 """Approximate charges: the running month so far and projected, and what a plan would cost."""
 
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from aiohttp import web
 from babel import Locale
+from markupsafe import Markup
 
 from farebox.admin import estimates
 from farebox.admin.estimates import CATEGORIES, Estimates, EstimatesQuery, read_pace_of
@@ -39,7 +41,7 @@ async def show(visit: Visit) -> web.Response:
         chosen=chosen,
         label=label,
         found=found,
-        chart=await _chart(visit, chosen.phone_number_id, found),
+        month=await _month(visit, chosen.phone_number_id, found),
         planned=_planned(lines),
         lines=lines + [("", CATEGORIES[0], "")] * max(LINES - len(lines), 1),
         categories=CATEGORIES,
@@ -73,7 +75,16 @@ def _lines(visit: Visit) -> list[tuple[str, str, str]]:
     ]
 
 
-async def _chart(visit: Visit, number_id: str, found: Estimates) -> object:
+@dataclass(frozen=True, slots=True)
+class Month:
+    """The running month: its chart, and the same day by day (day, least, expected, most)."""
+
+    chart: Markup
+    days: list[tuple[date, int, int, int]]
+    today: date
+
+
+async def _month(visit: Visit, number_id: str, found: Estimates) -> Month | None:
     """Draw the month: what was charged by each day, and where it goes from today, with the range."""
     number = await number_in_use(visit.gate, number_id)
     now = visit.now.astimezone(number.zone)
@@ -99,19 +110,16 @@ async def _chart(visit: Visit, number_id: str, found: Estimates) -> object:
         for line, value in zip((low, middle, high), values, strict=True):
             line.append(value)
     title = visit.tongue.say("Charges of the month, day by day, in %(currency)s", currency=found.currency)
-    return charts.band(
+    chart = charts.band(
         charts.Band(low, middle, high),
         [str(day.day) for day in days],
         title,
         lambda micros: visit.tongue.axis(micros, found.currency),
     )
+    return Month(chart, list(zip(days, low, middle, high, strict=True)), now.date())
 
 
 def _countries(locale: Locale) -> list[tuple[str, str]]:
     """Return the countries by name, in the reader's language."""
-    named = [
-        (code, name)
-        for code, name in locale.territories.items()
-        if len(code) == 2 and code not in ("EU", "UN", "ZZ", "EZ")
-    ]
+    named = [(code, name) for code, name in locale.territories.items() if len(code) == 2 and code not in _NO_COUNTRIES]
     return sorted(named, key=lambda pair: pair[1])
