@@ -268,7 +268,12 @@ class LockedNumbers:
         """
         rows = await self._connection.fetch(queries()["wallet_truths"], self.number_ids, pools, now_ms, days)
         sums = ("held_by", "day_by", "month_by")
-        return [Truth(**{**dict(row), **{name: json.loads(row[name]) for name in sums}}) for row in rows]
+        return [Truth(**{**row, **{name: _sums(row[name]) for name in sums}}) for row in rows]
+
+
+def _sums(text: str) -> dict[str, int]:
+    """Read sums by category; most numbers have none."""
+    return {} if text == "{}" else json.loads(text)
 
 
 async def _open(

@@ -31,7 +31,7 @@ from farebox.wallet import NewWallet, Position, Wallet, WalletUnavailableError
 log = logging.getLogger(__name__)
 
 AHEAD_LOCK = 0x6168_6561_64  # "ahead"
-AHEAD_CHUNK = 500  # wallets in one transaction: a send of one of these numbers waits for it, some tens of milliseconds
+AHEAD_CHUNK = 200  # wallets in one transaction: a send of one of these numbers waits for it, some ten milliseconds
 AHEAD_AT_ONCE = 3  # chunks under way: more than the two stores can work at in parallel gains nothing
 FILLS_AT_ONCE = 2  # numbers whose users are read in the background: the ledger's other connections are for sends
 MAX_BUSY = 10_000  # numbers that are put in order; the others follow as they come

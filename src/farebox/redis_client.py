@@ -39,7 +39,9 @@ def open_redis(url: str, *, timeout_s: float) -> Client:
     patience = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "health_check_interval": 0}
     # What is repeated after a broken connection is decided call by call (scripts.py), so the client itself never does.
     options: dict[str, Any] = {**patience, "decode_responses": True, "retry": Retry(NoBackoff(), 0), **where.options}
-    options["socket_timeout"] = max(timeout_s, LONGEST_CALL_S)
+    # How long an answer may take is decided there too, once for a whole pipeline: a timer for each answer of one costs
+    # more than reading it.
+    options["socket_timeout"] = None
     match where.kind:
         case Kind.CLUSTER:
             return Cluster(where.addresses, options)

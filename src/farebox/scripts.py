@@ -7,7 +7,8 @@ cluster each server has a breaker of its own.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import redis.exceptions
@@ -21,6 +22,8 @@ T = TypeVar("T")
 # What a call costs once the store is known to be away: nothing. Long enough that a dead store is not asked by every
 # send, short enough that sends resume as soon as it is back.
 BREAK_S = 0.1
+
+LAST_LOOK = 0.1  # of the time that a call has: what is left when the first timer goes off
 
 LOADS = 2  # the second for a server that the first did not know of
 
@@ -52,7 +55,9 @@ class Scripts:
         """Name the server that a key is on, as far as is known."""
         return lane(self.client, key)
 
-    async def call(self, name: str, keys: list[str], arguments: list[str], *, repeat: bool = True) -> Any:
+    async def call(
+        self, name: str, keys: list[str], arguments: list[str], *, repeat: bool = True, timeout_s: float | None = None
+    ) -> Any:
         """Run one script. With `repeat`, a second time where the connection turns out to be dead.
 
         After a restart of the store every pooled connection is. A script that may not run twice is not repeated.
@@ -64,7 +69,7 @@ class Scripts:
             except NoScriptError:
                 return await self.client.eval(self.texts[name], len(keys), *keys, *arguments)
 
-        return await self.answer(run, server=self.server(keys[0]), repeat=repeat)
+        return await self.answer(run, server=self.server(keys[0]), repeat=repeat, timeout_s=timeout_s)
 
     async def many(self, calls: Sequence[Call], *, timeout_s: float | None = None) -> list[Any]:
         """Run scripts that may be repeated, in one round trip to each server; an answer, or an error, in each place.
@@ -99,7 +104,7 @@ class Scripts:
         if loop.time() < self._open_at.get(server, 0):
             raise WalletUnavailableError("the wallet's store did not answer a moment ago")
         try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
+            async with _patience(timeout_s or self._timeout_s):
                 try:
                     return await call()
                 except CUT_OFF:
@@ -135,6 +140,23 @@ class Scripts:
         if answers and all(isinstance(answer, CUT_OFF) for answer in answers):
             raise answers[0]  # a cluster's client tells one by one that a server is away
         return answers[len(load) :]
+
+
+@asynccontextmanager
+async def _patience(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError in the block after so long; an answer that is there by then is read first.
+
+    Where this process itself was late (a long batch, a collection of garbage), the timer would come before the answer
+    that waits in the socket, and a store would be called dead that is not.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as timeout:
+        last = seconds * LAST_LOOK
+        timer = loop.call_later(seconds - last, lambda: timeout.reschedule(loop.time() + last))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 CUT_OFF = (redis.exceptions.ConnectionError, OSError)

@@ -210,7 +210,9 @@ class Wallet:
         None where the wallet is of another epoch.
         """
         keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user in users)]
-        answer = await self._scripts.call("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
+        patience_s = LONGEST_CALL_S if len(users) > 1 else None
+        arguments = [str(epoch), mark, str(KEEP_WINDOWS_MS)]
+        answer = await self._scripts.call("mark", keys, arguments, timeout_s=patience_s)
         return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
 
     async def learn(
