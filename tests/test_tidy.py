@@ -32,7 +32,7 @@ LEVELS = [
         "connections",
     },
     {"asks", "wakes", "database"},
-    {"news", "scripts", "decisions"},
+    {"news", "scripts", "decisions", "taking"},
     {"spool", "allowance"},
     {"rows", "wallet", "upstream", "vies", "card_files", "migrate", "embedded", "simulator", "payments"},
     {"ledger", "tariff_files"},
