@@ -11,6 +11,7 @@
 # make screenshots  every screen of the page, light and dark, wide and narrow, into FOLDER (screenshots); needs chromium
 # make bench-page MESSAGES=10000000  a year of messages from a seed, and what each screen and call of the page takes
 # make soak MINUTES=30 RATE=200  steady load: memory, latency, books, and the log looked through for secrets
+# make image  the steps of the Dockerfile in a fresh Debian (debootstrap, as root), for machines without an engine
 # make scale-out ROUNDS=10  gateways come and go under load behind a balancer, in network namespaces; needs root
 # make wheel  builds the wheel, installs it into an environment that is empty, and runs it there
 # make bench  what enforcement costs, in ratios to a proxy that enforces nothing; ONLY=sends: one part of it (tests/benchmarks)
@@ -23,7 +24,7 @@
 # Every path below is relative, so that a folder with a space in its name works.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild bench-sizes
+.PHONY: help run test check audit machine simulate simulate-planted planted chaos renewals screenshots bench-page image scale-out wheel soak clean bench bench-growth bench-profile bench-fares bench-markets bench-designs bench-rebuild bench-sizes
 SHELL := /bin/sh
 PY := .venv/bin/python
 
@@ -84,6 +85,11 @@ bench-page: .venv/installed
 
 soak: .venv/installed
 	PYTHONPATH=tests $(PY) -m soak --rate $(or $(RATE),200) --minutes $(or $(MINUTES),30)
+
+image: .venv/installed
+	@root=$(or $(ROOT),$$(mktemp -d)) && test -x $$root/bin/sh || \
+	  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie $$root && \
+	PYTHONPATH=tests $(PY) -m operate.image $$root
 
 scale-out: .venv/installed
 	ROUNDS=$(or $(ROUNDS),10) $(PY) -m pytest --timeout 3600 tests/operate/test_scale_out.py $(ARGS)

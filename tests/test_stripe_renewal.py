@@ -100,7 +100,7 @@ async def set_rule(gate: Gate) -> None:
 
 async def renewed(gate: Gate) -> tuple[Verdict, Topup]:
     verdict = await look(gate, number(gate))
-    return verdict, topup_of((await gate.ledger.fetch("topups", "1", 1))[0])
+    return verdict, topup_of((await gate.ledger.fetch("topups", ["1"], 1))[0])
 
 
 async def told(gate: Gate) -> list[tuple[str, str]]:

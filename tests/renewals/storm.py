@@ -80,7 +80,7 @@ class Storm:
 
     async def events(self, number_id: str) -> None:
         """Deliver the events of a number's payments: lost, or up to three times, to any gateway, in any order."""
-        rows = await self.gates[0].ledger.fetch("topups", number_id, 5)
+        rows = await self.gates[0].ledger.fetch("topups", [number_id], 5)
         told = []
         for row in (row for row in rows if row["topup_id"] in self.provider.payments):
             self.provider.free(row["topup_id"])

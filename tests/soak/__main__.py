@@ -121,10 +121,10 @@ async def main() -> int:
     options = parser.parse_args()
     run = Run()
     async with open_site(FAREBOX_LOG_FORMAT="json") as site:
-        await both_workers_know(site)
         run.key = site.key
+        reading = asyncio.create_task(read_log(site, run))  # from the first line: a pipe that is full stops the gateway
+        await both_workers_know(site)
         await site.admin("POST", f"/v1/numbers/{NUMBER}/topups", {"amount": "100000.00", "method": "manual"})
-        reading = asyncio.create_task(read_log(site, run))
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)) as site.session:
             await load(site, run, options.rate, options.minutes)
         differing = await differences(site)
