@@ -1,5 +1,6 @@
 """What the books can not note does not change what WhatsApp has answered."""
 
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -11,19 +12,37 @@ from farebox.simulator import Behaviour
 from harness import World, template
 
 
-@pytest.mark.parametrize(("answer", "note"), [(200, "accept"), (400, "reject")])
+async def fails(*_: Any) -> None:
+    raise RuntimeError("of a kind that nobody thought of")
+
+
+def fails_at_once(*_: Any) -> None:
+    raise RuntimeError("of a kind that nobody thought of")
+
+
+def accept_fails_at_once(world: World, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(world.gate.funds, "accept", fails_at_once)
+
+
+def accept_fails_in_the_ledger(world: World, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(world.gate.ledger._accepts, "_flush", fails)
+
+
+def reject_fails(world: World, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(world.gate.funds, "reject", fails)
+
+
+@pytest.mark.parametrize(
+    ("answer", "break_it"), [(200, accept_fails_at_once), (200, accept_fails_in_the_ledger), (400, reject_fails)]
+)
 async def test_what_whatsapp_answered_stands(
-    world: World, monkeypatch: pytest.MonkeyPatch, answer: int, note: str
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: int, break_it: Callable[[World, pytest.MonkeyPatch], None]
 ) -> None:
     """To an error of ours the client would send again, and the message would arrive twice."""
-
-    async def fails(*_: Any) -> None:
-        raise RuntimeError("of a kind that nobody thought of")
-
     await world.fund("1.00")
     if answer == 400:
         world.whatsapp.behave(Behaviour(http_status=400, code=131009))
-    monkeypatch.setattr(world.gate.funds, note, fails)
+    break_it(world, monkeypatch)
     assert (await world.send(template())).status == answer
 
 

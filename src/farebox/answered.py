@@ -27,6 +27,9 @@ async def note_accepted(gate: Gate, reserved: Reserved, reply: Reply, *, wait: b
     except OverloadedError:
         log.warning("hold %s: accepted by the upstream, not yet noted: overloaded", reserved.hold_id)
         return
+    except Exception:
+        log.exception("hold %s: accepted by the upstream, not noted", reserved.hold_id)
+        return
     noted.add_done_callback(partial(_noted, reserved.hold_id))
     if wait:
         await asyncio.wait([noted])

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -81,8 +82,9 @@ def _children_cpu_s() -> float:
 
 
 async def _output_of(command: Sequence[str], *, given: str = "", more: Mapping[str, str] | None = None) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(more or {})}
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(more or {})}
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
     )
     output, _ = await process.communicate(given.encode())
     assert process.returncode == 0, f"{command[0]} ended with {process.returncode}: {output.decode()}"
