@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from farebox.asks import Ask, Decision, Mode, Part, State
+from farebox.asks import Ask, Decision, Mode, NewWallet, Part, State
 from farebox.core.markup import NO_MARKUP
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import Offer, When
 from farebox.gate import Gate
 from farebox.tariff_files import KINDS
-from farebox.wallet import NewWallet, Position, _key
+from farebox.wallet import Position, _key
 from harness import GERMAN, NUMBER, USER, World, reaction, template, text
 
 BRAZILIAN = "5511987654321"

@@ -185,3 +185,12 @@ class Debit:
     epoch: int
     available_micros: int
     taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewWallet:
+    """What a wallet is written anew with."""
+
+    number_id: str
+    position: Position
+    counts: Mapping[str, str]  # further fields: units of pools used, what was spent (lua/_shared.lua)

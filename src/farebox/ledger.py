@@ -18,6 +18,7 @@ import asyncpg
 from farebox.acting import actor
 from farebox.batch import Batcher
 from farebox.core.hold import OPEN, Event, sources, target
+from farebox.database import ONLY_BY_INDEX, open_pool
 from farebox.metrics import Queue
 from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
 from farebox.sql import queries
@@ -29,7 +30,6 @@ MAX_BY_KEY = 3  # more of them, for BY_KEY: accepts, webhooks, and one to spare
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
 # partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
 BY_KEY = frozenset({"accept_holds", "end_holds", "holds_by_reference"})
-ONLY_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
 MAX_WAITING = 10_000  # holds waiting for the ledger, as for the wallet
 
@@ -61,8 +61,8 @@ class Ledger:
     @classmethod
     async def connect(cls, url: str, *, timeout_s: float) -> "Ledger":
         """Open the connections."""
-        pool = await _open(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS, settings={})
-        by_key = await _open(url, timeout_s=timeout_s, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX)
+        pool = await open_pool(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS, settings={})
+        by_key = await open_pool(url, timeout_s=timeout_s, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX)
         return cls(pool, by_key, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
@@ -274,34 +274,6 @@ class LockedNumbers:
 def _sums(text: str) -> dict[str, int]:
     """Read sums by category; most numbers have none."""
     return {} if text == "{}" else json.loads(text)
-
-
-async def _open(
-    url: str, *, timeout_s: float, max_size: int, settings: dict[str, str]
-) -> "asyncpg.Pool[asyncpg.Record]":
-    return await asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=max_size,
-        command_timeout=timeout_s,
-        timeout=timeout_s,
-        server_settings={"application_name": "farebox", "timezone": "UTC", **settings},
-        init=_claim_history,
-        reset=_keep_as_it_is,
-    )
-
-
-async def _claim_history(connection: asyncpg.Connection) -> None:
-    """Before a new connection is used: a ledger that was restored or failed over fences every older wallet off."""
-    if await connection.fetchval(queries()["claim_history"]):
-        log.warning("the ledger's database was restored or failed over: every wallet will be rebuilt")
-
-
-async def _keep_as_it_is(_: asyncpg.Connection) -> None:
-    """Between two uses a connection needs no cleaning, which would be a round trip more for each statement.
-
-    Nothing here leaves anything on one: settings are local to a transaction, the elected worker gives its lock back.
-    """
 
 
 # Everything that means "the database is away": refused, cut off, shutting down, too many connections, too slow, rolled

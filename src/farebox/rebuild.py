@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from farebox import metrics
-from farebox.asks import Gap
+from farebox.asks import Gap, NewWallet
 from farebox.clock import Clock
 from farebox.core.limits import EVERYTHING, OF_KEY
 from farebox.core.tariff import UnpricedError, month_of
@@ -26,7 +26,7 @@ from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rows import Truth
 from farebox.tariffs import Tariffs
 from farebox.unread import Unread
-from farebox.wallet import NewWallet, Position, Wallet, WalletUnavailableError
+from farebox.wallet import Position, Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
 

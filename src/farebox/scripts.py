@@ -55,9 +55,7 @@ class Scripts:
         """Name the server that a key is on, as far as is known."""
         return lane(self.client, key)
 
-    async def call(
-        self, name: str, keys: list[str], arguments: list[str], *, repeat: bool = True, timeout_s: float | None = None
-    ) -> Any:
+    async def call(self, name: str, keys: list[str], arguments: list[str], *, repeat: bool = True) -> Any:
         """Run one script. With `repeat`, a second time where the connection turns out to be dead.
 
         After a restart of the store every pooled connection is. A script that may not run twice is not repeated.
@@ -69,7 +67,7 @@ class Scripts:
             except NoScriptError:
                 return await self.client.eval(self.texts[name], len(keys), *keys, *arguments)
 
-        return await self.answer(run, server=self.server(keys[0]), repeat=repeat, timeout_s=timeout_s)
+        return await self.answer(run, server=self.server(keys[0]), repeat=repeat)
 
     async def many(self, calls: Sequence[Call], *, timeout_s: float | None = None) -> list[Any]:
         """Run scripts that may be repeated, in one round trip to each server; an answer, or an error, in each place.

@@ -6,41 +6,41 @@ number share a hash tag and so a slot. The ledger can rebuild every wallet; `reb
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from farebox.asks import Ask, Closing, Debit, Decision, Gap, Judgement, Mode, Position, State, Taken, TermSeen
+from farebox.asks import (
+    Ask,
+    Closing,
+    Debit,
+    Decision,
+    Gap,
+    Judgement,
+    Mode,
+    NewWallet,
+    Position,
+    State,
+    TermSeen,
+)  # fmt: skip
 from farebox.batch import Batcher
-from farebox.core.limits import Limit, Reached, key_counter, wire
+from farebox.core.limits import key_counter
 from farebox.core.tariff import Window
 from farebox.metrics import Queue
 from farebox.redis_client import LONGEST_CALL_S
 from farebox.scripts import Call, Scripts, WalletUnavailableError
+from farebox.taking import KEEP_WINDOWS_MS, decision_of, in_calls, key_of, take_arguments
 
 __all__ = ["Position", "Wallet", "WalletUnavailableError"]
 
-# Longer than any window (free entry point: up to 7 days), so that expiry only cleans up and never decides.
-KEEP_WINDOWS_MS = 8 * 86_400_000
 CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; the mark only has to outlive that
 MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
-MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 MAX_LISTED = 5_000  # holds in one answer: below a megabyte and a few milliseconds
 UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
 SCRATCH_MS = 10_000  # of the keys that a quote is asked on, should a crash leave them: its transaction deletes them
 SCRIPTS = ("take", "close", "extend", "credit", "debit", "open", "converse", "mark", "learn", "filled", "rebuild",
            "position", "state")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class NewWallet:
-    """What a wallet is written anew with."""
-
-    number_id: str
-    position: Position
-    counts: Mapping[str, str]  # further fields: units of pools used, what was spent (lua/_shared.lua)
 
 
 class Wallet:
@@ -64,12 +64,12 @@ class Wallet:
 
     async def take(self, ask: Ask) -> Decision | Gap:
         """Decide about a send and take its fare in one step; a gap where the ledger must be read first."""
-        server = self._scripts.server(_key(ask.number_id, "wallet"))
+        server = self._scripts.server(key_of(ask.number_id, "wallet"))
         return await self._takes[server].submit(ask)
 
     async def state(self, number_id: str, user: str) -> State | Gap:
         """Return everything that a decision about a user looks at; a gap where the ledger must be read first."""
-        answer = await self._scripts.call("state", [_key(number_id, "wallet"), _user(number_id, user)], [])
+        answer = await self._scripts.call("state", [key_of(number_id, "wallet"), _user(number_id, user)], [])
         if len(answer) < 2:
             return Gap.UNREAD if answer else Gap.MISSING
         wallet, recipient = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in answer)
@@ -81,7 +81,7 @@ class Wallet:
         The same script decides as for a send, on keys that exist for one transaction.
         """
         assert ask.mode is Mode.DRY, "a judgement takes nothing"
-        keys, arguments = _take_arguments([ask], f"quote:{uuid4()}:")
+        keys, arguments = take_arguments([ask], f"quote:{uuid4()}:")
         wallet_key, _, user_key = keys
 
         async def run() -> Any:
@@ -98,7 +98,7 @@ class Wallet:
         epoch, send = await self._scripts.answer(run, server=self._scripts.server(wallet_key))
         (*_, terms) = send[4]
         seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
-        return Judgement(_decision(epoch, send, ask.limits), seen)
+        return Judgement(decision_of(epoch, send, ask.limits), seen)
 
     async def close(self, number_id: str, closings: Sequence[Closing], epoch: int) -> None:
         """Give back what holds had set aside that the ledger ended in this epoch of the number, less the billed fare.
@@ -109,7 +109,7 @@ class Wallet:
         for one in closings:
             own = str(one.aside_micros), one.pool or "", one.category, one.day or "", key_counter(one.key_id)
             arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *own]
-        keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
+        keys = [key_of(number_id, "wallet"), key_of(number_id, "holds")]
         await self._scripts.call("close", keys, arguments, repeat=False)
 
     async def extend(
@@ -129,7 +129,7 @@ class Wallet:
         `aside` is what the ledger says is set aside: micro-units, and the pool of a free unit. With an epoch, nothing
         changes unless the wallet is of that epoch. With a pool the hold takes a free unit of it.
         """
-        keys = [_key(number_id, "wallet"), _key(number_id, "holds")]
+        keys = [key_of(number_id, "wallet"), key_of(number_id, "holds")]
         own = str(aside[0]), aside[1] or "", category, key_counter(key_id)
         arguments = ["" if epoch is None else str(epoch), str(hold_id), str(billed_micros), pool or "", *own]
         answer = await self._scripts.call("extend", keys, arguments)
@@ -137,7 +137,7 @@ class Wallet:
 
     async def credit(self, number_id: str, topup_id: UUID, amount_micros: int, epoch: int) -> int | None:
         """Add money that the ledger has booked; return available, None where the wallet must be (or was) rebuilt."""
-        keys = [_key(number_id, "wallet"), _key(number_id, f"credit:{topup_id}")]
+        keys = [key_of(number_id, "wallet"), key_of(number_id, f"credit:{topup_id}")]
         answer = await self._scripts.call("credit", keys, [str(epoch), str(amount_micros), str(CREDIT_MARK_S)])
         return int(answer) if answer else None
 
@@ -146,7 +146,7 @@ class Wallet:
 
         Without a floor available may go below zero.
         """
-        keys = [_key(number_id, "wallet"), _key(number_id, f"debit:{mark}")]
+        keys = [key_of(number_id, "wallet"), key_of(number_id, f"debit:{mark}")]
         floor = "" if floor_micros is None else str(floor_micros)
         answer = await self._scripts.call("debit", keys, [str(micros), floor, str(CREDIT_MARK_S)])
         return Debit(int(answer[0]), int(answer[1]), answer[2] == "1") if answer else None
@@ -166,15 +166,15 @@ class Wallet:
     async def converse(self, number_id: str, user: str, *, category: str, opener: str, state: str, now_ms: int) -> None:
         """Write what became of a conversation ("<end>:<paid>:<opener>"), or forget it ("")."""
         arguments = [category, opener, state, str(KEEP_WINDOWS_MS), str(now_ms)]
-        await self._scripts.call("converse", [_key(number_id, "wallet"), _user(number_id, user)], arguments)
+        await self._scripts.call("converse", [key_of(number_id, "wallet"), _user(number_id, user)], arguments)
 
     async def position(self, number_id: str) -> Position | None:
         """Return a wallet's money, None where the wallet is missing or of another life of the store."""
-        return _position(await self._scripts.call("position", [_key(number_id, "wallet")], []))
+        return _position(await self._scripts.call("position", [key_of(number_id, "wallet")], []))
 
     async def positions(self, number_ids: Sequence[str], *, hasty: bool = False) -> list[Position | None]:
         """Return the money of many wallets, in one round trip to each server; hasty: as patient as a send."""
-        calls: list[Call] = [("position", [_key(number_id, "wallet")], []) for number_id in number_ids]
+        calls: list[Call] = [("position", [key_of(number_id, "wallet")], []) for number_id in number_ids]
         return list(map(_position, _all(await self._scripts.many(calls, timeout_s=None if hasty else LONGEST_CALL_S))))
 
     async def holds(self, number_id: str, limit: int) -> dict[str, int]:
@@ -185,7 +185,7 @@ class Wallet:
         listed: dict[str, int] = {}
         cursor = None
         while cursor != 0 and len(listed) < limit:
-            key, position = _key(number_id, "holds"), int(cursor or 0)
+            key, position = key_of(number_id, "holds"), int(cursor or 0)
             look = partial(self._redis.hscan, key, cursor=position, count=MAX_LISTED)
             page: Any = await self._scripts.answer(look, server=self._scripts.server(key))
             cursor, fields = page
@@ -200,7 +200,7 @@ class Wallet:
             arguments = [str(position.epoch), str(position.available_micros), str(position.held_micros)]
             arguments.append("1" if position.filled else "")
             arguments += [text for count in wallet.counts.items() for text in count]
-            keys = [_key(wallet.number_id, "wallet"), _key(wallet.number_id, "holds")]
+            keys = [key_of(wallet.number_id, "wallet"), key_of(wallet.number_id, "holds")]
             calls.append(("rebuild", keys, arguments))
         _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S if len(calls) > 1 else None))
 
@@ -209,17 +209,16 @@ class Wallet:
 
         None where the wallet is of another epoch.
         """
-        keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user in users)]
-        patience_s = LONGEST_CALL_S if len(users) > 1 else None
-        arguments = [str(epoch), mark, str(KEEP_WINDOWS_MS)]
-        answer = await self._scripts.call("mark", keys, arguments, timeout_s=patience_s)
+        keys = [key_of(number_id, "wallet"), *(_user(number_id, user) for user in users)]
+        call: Call = ("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
+        (answer,) = _all(await self._scripts.many([call], timeout_s=LONGEST_CALL_S if len(users) > 1 else None))
         return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
 
     async def learn(
         self, number_id: str, epoch: int, marks: Mapping[str, str], known: Mapping[str, Mapping[str, str]]
     ) -> list[str]:
         """Write what the ledger knows of users; return those that changed meanwhile and must be read again."""
-        wallet = _key(number_id, "wallet")
+        wallet = key_of(number_id, "wallet")
         calls: list[Call] = []
         for user, fields in known.items():
             pairs = [text for pair in fields.items() for text in pair]
@@ -230,11 +229,11 @@ class Wallet:
 
     async def filled(self, number_id: str, epoch: int) -> None:
         """Note that every user with something open was read in this epoch."""
-        await self._scripts.call("filled", [_key(number_id, "wallet")], [str(epoch)])
+        await self._scripts.call("filled", [key_of(number_id, "wallet")], [str(epoch)])
 
     async def _move_windows(self, number_id: str, rows: Sequence[tuple[str, str, str, str]]) -> None:
         if rows:
-            keys = [_key(number_id, "wallet"), *(_user(number_id, user) for user, *_ in rows)]
+            keys = [key_of(number_id, "wallet"), *(_user(number_id, user) for user, *_ in rows)]
             arguments = [str(KEEP_WINDOWS_MS), *(text for _, *row in rows for text in row)]
             await self._scripts.call("open", keys, arguments)
 
@@ -243,8 +242,8 @@ class Wallet:
 
         May be repeated: what was taken is answered again.
         """
-        groups = _group(asks)
-        calls: list[Call] = [("take", *_take_arguments([asks[place] for place in places])) for places in groups]
+        groups = in_calls(asks)
+        calls: list[Call] = [("take", *take_arguments([asks[place] for place in places])) for places in groups]
         decisions: list[Decision | Gap | Exception] = [Gap.MISSING] * len(asks)
         for places, answer in zip(groups, await self._scripts.many(calls), strict=True):
             if isinstance(answer, Exception):  # of one number's server, which is none of the others' business
@@ -253,16 +252,14 @@ class Wallet:
                 continue
             epoch, *results = answer
             for place, result in zip(places, results, strict=bool(epoch)):
-                decisions[place] = _decision(epoch, result, asks[place].limits) if result[0] != "unread" else Gap.UNREAD
+                decisions[place] = (
+                    decision_of(epoch, result, asks[place].limits) if result[0] != "unread" else Gap.UNREAD
+                )
         return decisions
 
 
-def _key(number_id: str, name: str) -> str:
-    return f"farebox:{{{number_id}}}:{name}"
-
-
 def _user(number_id: str, user: str) -> str:
-    return _key(number_id, f"user:{user}")
+    return key_of(number_id, f"user:{user}")
 
 
 def _all(answers: list[Any]) -> list[Any]:
@@ -278,45 +275,3 @@ def _position(answer: list[str]) -> Position | None:
         return None
     epoch, available, held, filled = answer
     return Position(int(epoch), int(available), int(held), filled == "1")
-
-
-def _decision(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decision:
-    outcome, available, reached, wait_ms, *parts = send
-    return Decision(
-        taken=outcome in ("taken", "overdrawn"),
-        overdrawn=outcome == "overdrawn",
-        available_micros=int(available),
-        parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
-        epoch=int(epoch),
-        reached=Reached(limits[reached[0] - 1], int(reached[1])) if reached else None,
-        wait_ms=int(wait_ms),
-    )
-
-
-def _group(asks: list[Ask]) -> list[list[int]]:
-    """Return the places of the asks that share a number (and its rules), cut to what one call may carry."""
-    by_number: dict[tuple[object, ...], list[int]] = {}
-    for place, ask in enumerate(asks):
-        rules = (ask.block_at_micros, ask.cover, ask.mode, ask.limits, ask.today, ask.key, ask.per_second)
-        by_number.setdefault((ask.number_id, *rules), []).append(place)
-    return [
-        places[start : start + MAX_SENDS_PER_CALL]
-        for places in by_number.values()
-        for start in range(0, len(places), MAX_SENDS_PER_CALL)
-    ]
-
-
-def _take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list[str]]:
-    """Return keys and arguments of take.lua; `scratch` begins the names of other keys than the number's own."""
-    first = asks[0]
-    number_id = first.number_id
-    keys = [_key(number_id, f"{scratch}wallet"), _key(number_id, f"{scratch}holds")]
-    rules = [str(first.block_at_micros), "cover" if first.cover else "", first.mode]
-    limits = wire(first.limits, first.today) if first.today else "[]"
-    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits, first.key, str(first.per_second or "")]
-    for ask in asks:
-        arguments.append(str(len(ask.parts)))
-        for part in ask.parts:
-            keys.append(_key(number_id, f"{scratch}user:{part.user}"))
-            arguments += [part.hold_id, part.category, part.offer]
-    return keys, arguments

@@ -6,7 +6,7 @@ from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_P
 from farebox.core.webhook import Inbound, Status
 from farebox.directory import Number
 from farebox.gate import Gate
-from farebox.wallet import KEEP_WINDOWS_MS
+from farebox.taking import KEEP_WINDOWS_MS
 
 
 async def take_inbound(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> None:
