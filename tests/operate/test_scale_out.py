@@ -1,6 +1,6 @@
 """Gateways that come and go under load behind a plain TCP balancer, on hosts of their own: nothing is lost or doubled.
 
-One Redis Cluster, one PostgreSQL. `make scale-out ROUNDS=10` does it at length.
+One Redis Cluster, one PostgreSQL. `make scale-out ROUNDS=10` does it at length, and lets gateways leave in good order.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from operate.network import Balancer, Network, need_namespaces
 from stores import local_cluster, servers
 from stores.local_cluster import LocalCluster
 
-ROUNDS = int(os.environ.get("ROUNDS", "1"))
+ROUNDS = int(os.environ.get("ROUNDS", "0"))  # 0: the short form, in which a second gateway comes and dies
 CLIENTS = 6
 FUNDS_MICROS = 1_000 * MICROS_PER_UNIT
 FARE_MICROS = 3_400
@@ -153,6 +153,7 @@ async def open_site(
     return Site(network, balancer, folder, environment, addresses), cluster.url, f"http://{network.here}:{ports[1]}"
 
 
+@pytest.mark.timeout(600)
 async def test_gateways_come_and_go_and_nothing_is_lost_or_doubled(
     open_folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,17 +175,12 @@ async def test_gateways_come_and_go_and_nothing_is_lost_or_doubled(
         key = (await site.admin("a", "POST", "/v1/keys", {"name": "k", "numbers": [NUMBER]}))["key"]
         load = Load(f"{url}/v23.0/{NUMBER}/messages", key)
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
-        for _ in range(ROUNDS):
+        for _ in range(max(ROUNDS, 1)):
             await load.more(30)
             b = await site.start(stack, "b")
             await load.more(60)
-            before = load.not_at_once()
-            site.take_out("a")
-            assert await a.end(signal.SIGTERM) == 0
-            await load.more(30)
-            assert load.not_at_once() == before, "nobody notices that a gateway came and another went"
-            a = await site.start(stack, "a")
-            await load.more(60)
+            if ROUNDS:
+                a = await replaced(site, stack, a, load)
             network.power_off("b")
             await b.process.wait()
             site.take_out("b")
@@ -194,6 +190,18 @@ async def test_gateways_come_and_go_and_nothing_is_lost_or_doubled(
         await whatsapp.settled()
         await sums_up(load, whatsapp, database_url, redis_url)
         assert await a.end(signal.SIGTERM) == 0
+
+
+async def replaced(site: Site, stack: AsyncExitStack, a: Farebox, load: Load) -> Farebox:
+    """Let the first gateway leave in good order, and start it again."""
+    before = load.not_at_once()
+    site.take_out("a")
+    assert await a.end(signal.SIGTERM) == 0
+    await load.more(30)
+    assert load.not_at_once() == before, "nobody notices that a gateway came and another went"
+    a = await site.start(stack, "a")
+    await load.more(60)
+    return a
 
 
 RIGHT = {"200", "under way"}
