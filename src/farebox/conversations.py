@@ -9,6 +9,7 @@ from farebox.clock import Clock
 from farebox.core.hold import Event
 from farebox.core.tariff import FREE_ENTRY_POINT, Class
 from farebox.ledger import Ledger
+from farebox.rebuild import Rebuild
 from farebox.rows import KnownHold, Resolution, conversation_state
 from farebox.tariffs import Tariffs
 from farebox.wallet import Wallet
@@ -17,10 +18,11 @@ from farebox.wallet import Wallet
 class Conversations:
     """Opens, hands on and forgets conversations."""
 
-    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, wallet: Wallet, ledger: Ledger, clock: Clock, rebuild: Rebuild) -> None:
         self._wallet = wallet
         self._ledger = ledger
         self._clock = clock
+        self._rebuild = rebuild
 
     async def move(self, event: Event, resolution: Resolution) -> None:
         """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
@@ -77,6 +79,8 @@ class Conversations:
         taken = await extend(None) if opener.fare_micros or opener.pool else None
         carried = await self._ledger.carry(opener, rider)
         if carried is None:
+            if taken is not None:  # the rider ended meanwhile, and its end knows nothing of what it took over
+                self._rebuild.later(rider.number_id, taken)
             return ""
         if (opener.fare_micros or opener.pool) and taken != carried:
             await extend(carried)  # the wallet was rebuilt in between, and what we took went with it

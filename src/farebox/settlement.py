@@ -26,7 +26,7 @@ class Settlement:
         self._clock = clock
         self._tariffs = tariffs
         self._rebuild = rebuild
-        self._conversations = Conversations(wallet, ledger, clock)
+        self._conversations = Conversations(wallet, ledger, clock, rebuild)
 
     async def resolve(self, event: Event, resolutions: Sequence[Resolution]) -> list[Ended]:
         """End holds by one event, each charged what it is billed; return those that this call ended.
