@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from farebox.core.hold import Event
+from farebox.rows import Resolution
 from farebox.simulator import Behaviour
 from harness import GERMAN, NUMBER, World, template, text
 from test_inbound import payload, post
@@ -151,6 +153,33 @@ async def test_a_free_service_conversation_takes_one_unit(world: World) -> None:
         await send(world, text(GERMAN))
     wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
     assert [value for name, value in wallet.items() if name.startswith("pool:")] == ["1"]
+
+
+async def units(world: World) -> list[str]:
+    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
+    return [value for name, value in wallet.items() if name.startswith("pool:")]
+
+
+async def test_a_rider_that_ends_while_it_takes_over_the_unit_keeps_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wallet takes first: a rider that has ended by the time the ledger is asked must not leave a unit taken."""
+    first, *_ = await send(world, text(GERMAN))
+    second, *_ = await send(world, text(GERMAN))
+    assert await units(world) == ["1"]
+    carry = world.gate.ledger.carry
+
+    async def rider_ends_first(*asked: Any) -> int | None:
+        monkeypatch.setattr(world.gate.ledger, "carry", carry)
+        (rider,) = await world.gate.ledger.find_holds([], [second])
+        await world.gate.funds.resolve(Event.DELIVER, [Resolution(rider, 0)])
+        return await carry(*asked)
+
+    monkeypatch.setattr(world.gate.ledger, "carry", rider_ends_first)
+    await say(world, first, "failed")
+    await world.gate.rebuild.settled()
+    assert await units(world) == ["0"]
+    assert await world.differences() == []
 
 
 async def test_user_and_business_initiated_conversations(world: World) -> None:
