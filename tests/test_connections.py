@@ -137,6 +137,16 @@ async def test_nothing_leaves_where_nobody_listens_or_a_header_holds_a_line_brea
         await post(Connections("http://127.0.0.1:9", timeout_s=5))
 
 
+async def test_nothing_leaves_on_a_connection_that_has_just_ended() -> None:
+    async with opened(OK) as (server, made):
+        loop = asyncio.get_running_loop()
+        connection = await made._connect(loop, loop.time() + 5)
+        connection.close()
+        with pytest.raises(NotSentError):
+            await connection.exchange(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", loop.time() + 5)
+        assert server.asked == []
+
+
 async def test_a_request_goes_out_as_it_was_given() -> None:
     async with opened(OK) as (server, made):
         await post(made)

@@ -117,8 +117,10 @@ class _Connection(asyncio.Protocol):
         self._all_open.add(self)
 
     async def exchange(self, request: bytes, deadline: float) -> Reply:
-        """Send a request and wait for its answer; raises FateUnknownError."""
+        """Send a request and wait for its answer; raises FateUnknownError, NotSentError where the other side is gone."""
         assert self._transport is not None, "it was connected"
+        if self._transport.is_closing():
+            raise NotSentError("the connection was closed")
         answer = self._answer = _Answer(self._loop.create_future())
         self.reusable = False
         timer = self._loop.call_at(deadline, answer.fail, "TimeoutError")
