@@ -117,7 +117,7 @@ class _Connection(asyncio.Protocol):
         self._all_open.add(self)
 
     async def exchange(self, request: bytes, deadline: float) -> Reply:
-        """Send a request and wait for its answer; raises FateUnknownError, NotSentError where the other side is gone."""
+        """Send a request and wait for its answer; raises FateUnknownError, or NotSentError where nobody is there."""
         assert self._transport is not None, "it was connected"
         if self._transport.is_closing():
             raise NotSentError("the connection was closed")
