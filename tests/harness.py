@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -88,6 +88,17 @@ def lead_upstream(gate: Gate, base_url: str) -> None:
     """Let everything that goes to WhatsApp go to another server."""
     gate.upstream.base_url = base_url
     gate.upstream._sends = Connections(base_url, timeout_s=gate.settings.upstream_timeout_s)
+
+
+@contextmanager
+def nobody_upstream(gate: Gate) -> Iterator[None]:
+    """Let nothing be where WhatsApp was."""
+    before = gate.upstream.base_url
+    lead_upstream(gate, "http://127.0.0.1:9")  # the discard port
+    try:
+        yield
+    finally:
+        lead_upstream(gate, before)
 
 
 class World:

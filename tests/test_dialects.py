@@ -10,7 +10,7 @@ from channels import CHANNELS, D360, ON_PREMISE, Channel, call, open_channel
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.ledger import LedgerUnavailableError
 from farebox.simulator import Behaviour
-from harness import GERMAN, NUMBER, USER, Answer, World
+from harness import GERMAN, NUMBER, USER, Answer, World, nobody_upstream
 
 
 @CHANNELS
@@ -128,8 +128,7 @@ async def test_what_goes_wrong_is_said_in_the_callers_shape(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert "nothing was charged" in channel.sentence(answer.json)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(world.gate.upstream, "base_url", "http://127.0.0.1:9")
+    with nobody_upstream(world.gate):
         answer = await send()
     assert answer.status == 502
     assert "could not be reached" in channel.sentence(answer.json)

@@ -10,7 +10,7 @@ from farebox.idempotency import KEEP_MS, BadKeyError, read_key
 from farebox.simulator import Behaviour
 from farebox.simulator.config import Number
 from farebox.wallet import Wallet, WalletUnavailableError
-from harness import NUMBER, USER, WABA, World, reaction, template, text
+from harness import NUMBER, USER, WABA, World, nobody_upstream, reaction, template, text
 from keying import KEY, SILENT, keyed, same, second_gateway
 from test_outbound import rows
 
@@ -57,10 +57,9 @@ async def test_a_refusal_for_lack_of_funds_is_tried_anew_after_a_topup(world: Wo
     assert len(world.whatsapp.sent) == 2  # the reaction and the template
 
 
-async def test_what_did_not_leave_is_tried_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_did_not_leave_is_tried_anew(world: World) -> None:
     await world.fund("1.00")
-    with monkeypatch.context() as patch:
-        patch.setattr(world.gate.upstream, "base_url", "http://127.0.0.1:9")
+    with nobody_upstream(world.gate):
         for _ in range(2):
             assert (await keyed(world)).status == 502
     assert await world.balance() == {"available": "1.00", "held": "0.00"}

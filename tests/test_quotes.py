@@ -13,8 +13,9 @@ from farebox.core.markup import NO_MARKUP
 from farebox.core.reply import OUT_OF_FUNDS
 from farebox.core.tariff import Offer, When
 from farebox.gate import Gate
+from farebox.taking import key_of
 from farebox.tariff_files import KINDS
-from farebox.wallet import Position, _key
+from farebox.wallet import Position
 from harness import GERMAN, NUMBER, USER, World, reaction, template, text
 
 BRAZILIAN = "5511987654321"
@@ -187,7 +188,7 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         await gate.wallet.rebuild([NewWallet(str(number), Position(1, 0, 0), {})])  # of this life of the store
         for name, fields in (("wallet", state.wallet), (f"user:{USER}", state.recipient)):
             if fields:
-                await gate.wallet._redis.hset(_key(str(number), name), mapping={**fields})
+                await gate.wallet._redis.hset(key_of(str(number), name), mapping={**fields})
         taken = await gate.wallet.take(replace(ask, mode=Mode.ENFORCE))
         assert isinstance(taken, Decision)
         dry, part = judgement.decision, judgement.part
