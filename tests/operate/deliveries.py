@@ -8,8 +8,10 @@ from farebox.core.signature import sign
 from harness import APP_SECRET, NUMBER, USER, WABA
 
 
-async def deliver(site: Site, wamid: str) -> None:
+async def deliver(site: Site, wamid: str, hold_id: str) -> None:
+    """Report a delivery, with the hold id that the message carried, as WhatsApp does."""
     status = {
+        "biz_opaque_callback_data": hold_id,
         "id": wamid,
         "status": "delivered",
         "timestamp": str(int(time.time())),

@@ -75,13 +75,13 @@ async def read_log(site: Site, run: Run) -> None:
 
 async def one(site: Site, run: Run, serial: int) -> None:
     started = time.perf_counter()
-    status, _, content = await site.send(template(to=f"1650{5_000_000 + serial % 1_000_000:07d}"))
+    status, headers, content = await site.send(template(to=f"1650{5_000_000 + serial % 1_000_000:07d}"))
     run.took_s.append(time.perf_counter() - started)
     run.sent += 1
     if status != 200:
         run.failures[status] = run.failures.get(status, 0) + 1
     else:
-        await deliver(site, content["messages"][0]["id"])
+        await deliver(site, content["messages"][0]["id"], headers["X-Farebox-Hold"])
 
 
 async def load(site: Site, run: Run, rate: int, minutes: float) -> None:
