@@ -37,7 +37,9 @@ RETURNING hold_id;
 -- accept_holds --
 -- The upstream took these messages. A status may have come first: then only the wamid is added.
 -- Rows are locked in one order, here and in end_holds: two batches that share holds must not wait for each other.
--- Holds are joined, not compared with the array: so each id is looked up in the one partition that can have it.
+-- Holds are joined, not compared with the array: so each id is looked up in the one partition that can have it. (Bounds on
+-- the ids would leave the other partitions closed; but PostgreSQL 18.0 was seen to crash on such a plan where rows change
+-- under it.)
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $5::text[]) AS t (hold_id, wamid, wa_id)
 ), locked AS (

@@ -155,7 +155,7 @@ async def test_one_status_in_two_workers_is_charged_once(world: World) -> None:
 async def test_an_answer_that_comes_after_the_delivery_reopens_nothing(world: World) -> None:
     reserved, hold = await reserved_hold(world)
     await world.gate.funds.resolve(Event.DELIVER, [Resolution(hold, FARE)])
-    await world.gate.funds.accept(reserved, "wamid.late", None)
+    await world.gate.funds.accept(reserved, "wamid.late", None, may_gather=False)
     (found,) = await world.gate.ledger.find_holds([], ["wamid.late"])
     assert found.state is State.SETTLED
     assert await world.differences() == []

@@ -23,7 +23,7 @@ async def note_accepted(gate: Gate, reserved: Reserved, reply: Reply, *, wait: b
     """
     wamid, wa_id = ids_of(reply.body)
     try:
-        noted = gate.funds.accept(reserved, wamid, wa_id)
+        noted = gate.funds.accept(reserved, wamid, wa_id, may_gather=not wait)
     except OverloadedError:
         log.warning("hold %s: accepted by the upstream, not yet noted: overloaded", reserved.hold_id)
         return

@@ -1,6 +1,7 @@
 """Connections to the ledger's database."""
 
 import logging
+from typing import Any
 
 import asyncpg
 
@@ -25,6 +26,40 @@ async def open_pool(
         init=_claim_history,
         reset=_keep_as_it_is,
     )
+
+
+class KeptConnection:
+    """A connection of a pool that batch after batch uses: to take one and to give it back costs more than a statement.
+
+    One that failed goes back to the pool, which knows what is left of it, and the next batch takes another.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+        self._connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | None = None
+        self._in_use = False
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement and return its rows; on another connection of the pool while this one is in use."""
+        if self._in_use:
+            return await self._pool.fetch(query, *arguments)
+        self._in_use = True
+        try:
+            if self._connection is None or self._connection.is_closed():
+                await self.give_back()
+                self._connection = await self._pool.acquire()
+            return await self._connection.fetch(query, *arguments)
+        except BaseException:
+            await self.give_back()
+            raise
+        finally:
+            self._in_use = False
+
+    async def give_back(self) -> None:
+        """Give the connection back to the pool."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
 
 
 async def _claim_history(connection: asyncpg.Connection) -> None:

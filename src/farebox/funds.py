@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -159,12 +160,14 @@ class Funds:
             await self._ledger.check_claim(claim)
         raise WalletUnavailableError(f"the wallet of number {number.number_id} changed {MAX_TRIES} times under a send")
 
-    def accept(self, reserved: Reserved, wamid: str | None, wa_id: str | None) -> "asyncio.Future[Any]":
-        """Begin to note that the upstream took a message, and whom it took it for; done when it is noted."""
+    def accept(
+        self, reserved: Reserved, wamid: str | None, wa_id: str | None, *, may_gather: bool
+    ) -> "asyncio.Future[Any]":
+        """Begin to note that the upstream took a message, and whom for; that may gather where nobody waits for it."""
         if len(reserved.hold_ids) == 1:
-            return self._ledger.accept(reserved.hold_id, wamid, wa_id)
-        # Of a group the answer names the group.
-        return asyncio.gather(*(self._ledger.accept(hold_id, wamid, None) for hold_id in reserved.hold_ids))
+            return self._ledger.accept(reserved.hold_id, wamid, wa_id, may_gather=may_gather)
+        accept = partial(self._ledger.accept, wamid=wamid, wa_id=None, may_gather=may_gather)  # it names the group
+        return asyncio.gather(*map(accept, reserved.hold_ids))
 
     async def reject(self, reserved: Reserved) -> None:
         """Give back the hold of a message that the upstream did not take."""

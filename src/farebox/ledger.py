@@ -18,7 +18,7 @@ import asyncpg
 from farebox.acting import actor
 from farebox.batch import Batcher
 from farebox.core.hold import OPEN, Event, sources, target
-from farebox.database import ONLY_BY_INDEX, open_pool
+from farebox.database import ONLY_BY_INDEX, KeptConnection, open_pool
 from farebox.metrics import Queue
 from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
 from farebox.sql import queries
@@ -30,6 +30,8 @@ MAX_BY_KEY = 3  # more of them, for BY_KEY: accepts, webhooks, and one to spare
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
 # partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
 BY_KEY = frozenset({"accept_holds", "end_holds", "holds_by_reference"})
+# The same for what wallets must hold: a few numbers of many, and until the transaction ends.
+BY_INDEX = "SET LOCAL enable_seqscan = off"
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
 MAX_WAITING = 10_000  # holds waiting for the ledger, as for the wallet
 
@@ -51,6 +53,7 @@ class Ledger:
         self._pool = pool
         self._by_key = by_key
         self._timeout_s = timeout_s
+        self._kept = {"record_holds": KeptConnection(pool), "accept_holds": KeptConnection(by_key)}
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
@@ -68,6 +71,8 @@ class Ledger:
     async def aclose(self) -> None:
         """Finish what was begun, and close the connections."""
         await self.noted()
+        for kept in self._kept.values():
+            await kept.give_back()
         await self._by_key.close()
         await self._pool.close()
 
@@ -80,9 +85,14 @@ class Ledger:
         if claim_id is not None and await self.fetch_one("claim_stands", claim_id) is None:
             raise ClaimLostError
 
-    def accept(self, hold_id: UUID, wamid: str | None, wa_id: str | None) -> "asyncio.Future[None]":
-        """Begin to note that the upstream took a message, under this wamid and for this user; done when it is noted."""
-        return self._accepts.hand_over((hold_id, wamid, wa_id))
+    def accept(
+        self, hold_id: UUID, wamid: str | None, wa_id: str | None, *, may_gather: bool
+    ) -> "asyncio.Future[None]":
+        """Begin to note that the upstream took a message, under this wamid and for this user; done when it is noted.
+
+        That may gather with other notes for a moment where nobody waits for it.
+        """
+        return self._accepts.hand_over((hold_id, wamid, wa_id), may_gather=may_gather)
 
     async def noted(self) -> None:
         """Wait until every accept that was begun is noted, or has failed."""
@@ -194,9 +204,10 @@ class Ledger:
         """Run a named query and return its rows; where somebody is acting (`farebox.acting`), in that name."""
         try:
             async with asyncio.timeout(self._timeout_s):  # the wait for a free connection included
-                who, pool = actor(), self._by_key if query in BY_KEY else self._pool
+                who = actor()
+                pool = self._by_key if query in BY_KEY else self._pool
                 if who is None:
-                    return list(await pool.fetch(queries()[query], *arguments))
+                    return list(await self._kept.get(query, pool).fetch(queries()[query], *arguments))
                 async with pool.acquire() as connection, connection.transaction():
                     await connection.fetch(queries()["act_as"], who.who, who.why, who.request_id)
                     return list(await connection.fetch(queries()[query], *arguments))
@@ -223,7 +234,8 @@ class Ledger:
     async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None]]) -> list[None]:
         ids, wamids, users = zip(*accepted, strict=True)
         states = [state.value for state in sources(Event.ACCEPT)]
-        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value, users)
+        accept = target(Event.ACCEPT).value
+        await self.fetch("accept_holds", ids, wamids, states, accept, users)
         return [None] * len(accepted)
 
 
@@ -266,6 +278,7 @@ class LockedNumbers:
 
         `pools` names the pool of each number's month, `days` what day it is in its time zone.
         """
+        await self._connection.execute(BY_INDEX)
         rows = await self._connection.fetch(queries()["wallet_truths"], self.number_ids, pools, now_ms, days)
         sums = ("held_by", "day_by", "month_by")
         return [Truth(**{**row, **{name: _sums(row[name]) for name in sums}}) for row in rows]

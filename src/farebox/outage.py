@@ -109,7 +109,7 @@ async def account_taken(gate: Gate, number: Number, content: dict[str, Any]) -> 
             log.info("hold %s: its delivery was charged from the webhook, as hold %s", hold_id, row["hold_id"])
             await give_back(gate, number, content)
             return
-    await gate.ledger.accept(hold_id, wamid, content["user"])
+    await gate.ledger.accept(hold_id, wamid, content["user"], may_gather=False)
 
 
 async def give_back(gate: Gate, _: Number, content: dict[str, Any]) -> None:

@@ -31,11 +31,12 @@ from farebox.wallet import Position, Wallet, WalletUnavailableError
 log = logging.getLogger(__name__)
 
 AHEAD_LOCK = 0x6168_6561_64  # "ahead"
-AHEAD_CHUNK = 200  # wallets in one transaction: a send of one of these numbers waits for it, some ten milliseconds
+AHEAD_CHUNK = 100  # wallets in one transaction: a send of one of these numbers waits for it, some ten milliseconds
+AHEAD_AFTER_S = 0.1  # the sends that were waiting when a store was lost come first: theirs are the busiest numbers
 AHEAD_AT_ONCE = 3  # chunks under way: more than the two stores can work at in parallel gains nothing
 FILLS_AT_ONCE = 2  # numbers whose users are read in the background: the ledger's other connections are for sends
 MAX_BUSY = 10_000  # numbers that are put in order; the others follow as they come
-MEND_PAUSE_S = 0.5  # between two tries to mend or fill a wallet while a store is away
+MEND_PAUSE_S = 0.5  # between two tries to write, mend or fill wallets while a store is away
 MAX_BEHIND = 100_000  # wallets remembered as behind the ledger; past that the sweep finds them
 _AWAY = (WalletUnavailableError, LedgerUnavailableError)
 
@@ -81,9 +82,10 @@ class Rebuild:
             pool, today = self._month(number)
             truths = await locked.truths([pool], [today], self._clock.now_ms())
             await self._write(truths, epochs)
-        self._rebuilt(truths, epochs)
+        for number_id, epoch in self._rebuilt(truths, epochs).items():
+            self.fill(number_id, epoch)
         if position is None and last_epoch > 0:  # it had one: others may be lost as well
-            self._in_background("ahead", self.ahead())
+            self._in_background("ahead", self._ahead_soon())
 
     async def close(self, gap: Gap, number: Number, users: Sequence[str]) -> None:
         """Read from the ledger what a send found missing."""
@@ -114,30 +116,56 @@ class Rebuild:
                 return 0
             busy = [row["number_id"] for row in await self._ledger.fetch("busy_numbers", MAX_BUSY)]
             order = iter(dict.fromkeys((*busy, *self._directory.numbers)))
-            rebuilt = await asyncio.gather(*(self._chunks(order) for _ in range(AHEAD_AT_ONCE)))
-        return sum(rebuilt)
+            to_fill: dict[str, int] = {}  # number -> the epoch of a wallet that does not know all users yet
+            try:
+                counts = await asyncio.gather(*(self._chunks(order, to_fill) for _ in range(AHEAD_AT_ONCE)))
+            finally:  # users are read once every number can send again; until then each on first use
+                for number_id, epoch in to_fill.items():
+                    self.fill(number_id, epoch)
+        return sum(counts)
 
-    async def _chunks(self, order: Iterator[str]) -> int:
+    async def _ahead_soon(self) -> None:
+        pause_s = AHEAD_AFTER_S
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await self.ahead()
+            except _AWAY as error:
+                log.warning("the wallets that are missing are not all written yet: %s", error)
+                pause_s = MEND_PAUSE_S
+            else:
+                return
+
+    async def _chunks(self, order: Iterator[str], to_fill: dict[str, int]) -> int:
         rebuilt = 0
-        months: dict[tuple[str, str], tuple[str, date]] = {}
+        months: dict[tuple[str, str], tuple[str, date] | None] = {}  # by what they hang on; None: without a rate card
+
+        def month(number: Number) -> tuple[str, date] | None:
+            calendar = number.regime, number.zone.key
+            if calendar not in months:
+                try:
+                    months[calendar] = self._month(number)
+                except UnpricedError:
+                    months[calendar] = None
+            return months[calendar]
+
         while chunk := list(islice(order, AHEAD_CHUNK)):
             numbers = [self._directory.numbers[id_] for id_ in chunk if id_ in self._directory.numbers]
             positions = await self._wallet.positions([number.number_id for number in numbers])
             missing = {
                 number.number_id: number
                 for number, position in zip(numbers, positions, strict=True)
-                if position is None and self._priced(number)
+                if position is None and month(number) is not None
             }
             if not missing:
                 continue
             async with self._ledger.numbers_locked(list(missing), wait=False) as locked:
                 epochs = await locked.next_epochs()
-                numbers = [missing[id_] for id_ in locked.number_ids]
-                of = [months.setdefault(_calendar(number), self._month(number)) for number in numbers]
+                of = [found for id_ in locked.number_ids if (found := month(missing[id_])) is not None]
                 pools, days = [pool for pool, _ in of], [day for _, day in of]
                 truths = await locked.truths(pools, days, self._clock.now_ms())
                 await self._write(truths, epochs)
-            self._rebuilt(truths, epochs)
+            to_fill |= self._rebuilt(truths, epochs)
             rebuilt += len(truths)
         return rebuilt
 
@@ -158,12 +186,12 @@ class Rebuild:
             ]
         )
 
-    def _rebuilt(self, truths: Sequence[Truth], epochs: dict[str, int]) -> None:
+    def _rebuilt(self, truths: Sequence[Truth], epochs: dict[str, int]) -> dict[str, int]:
+        """Count and log rebuilt wallets; return the epochs of those whose users are to be read."""
         metrics.REBUILDS.inc(len(truths))
         for truth in truths:
             log.info("wallet of number %s rebuilt, epoch %d", truth.number_id, epochs[truth.number_id])
-            if truth.open:
-                self.fill(truth.number_id, epochs[truth.number_id])
+        return {truth.number_id: epochs[truth.number_id] for truth in truths if truth.open}
 
     async def _fill(self) -> None:
         while self._to_fill:
@@ -211,25 +239,18 @@ class Rebuild:
         tariff, day = self._tariffs.regime_at(number, self._clock.now_ms())
         return tariff.pool(month_of(day)), day
 
-    def _priced(self, number: Number) -> bool:
-        try:
-            self._month(number)
-        except UnpricedError:
-            return False
-        return True
-
 
 def _counts(truth: Truth) -> dict[str, str]:
-    """Return what a wallet counts beside its money: units of the pool, and what was spent (lua/_shared.lua)."""
-    counts = {f"pool:{truth.pool}": str(truth.units)}
-    counts |= {f"held:{category}": str(micros) for category, micros in truth.held_by.items()}
+    """Return what a wallet counts beside its money: units of the pool, and what was spent (lua/_shared.lua).
+
+    What is not counted is nothing, as in most wallets most counts are.
+    """
+    counts = {f"held:{category}": str(micros) for category, micros in truth.held_by.items()}
+    if truth.units:
+        counts[f"pool:{truth.pool}"] = str(truth.units)
     for period, name, by in (("day", truth.day, truth.day_by), ("month", truth.day[:7], truth.month_by)):
-        counts |= {f"{period}:{category}": f"{name} {micros}" for category, micros in by.items()}
-        all_micros = sum(micros for category, micros in by.items() if not category.startswith(OF_KEY))
-        counts[f"{period}:{EVERYTHING}"] = f"{name} {all_micros}"
+        if by:
+            counts |= {f"{period}:{category}": f"{name} {micros}" for category, micros in by.items()}
+            all_micros = sum(micros for category, micros in by.items() if not category.startswith(OF_KEY))
+            counts[f"{period}:{EVERYTHING}"] = f"{name} {all_micros}"
     return counts
-
-
-def _calendar(number: Number) -> tuple[str, str]:
-    """Return what a number's pool and day hang on."""
-    return number.regime, number.zone.key

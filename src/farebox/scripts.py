@@ -15,7 +15,7 @@ import redis.exceptions
 from redis.exceptions import NoScriptError
 
 from farebox.assets import asset
-from farebox.redis_client import lane, open_redis
+from farebox.redis_client import Command, lane, open_redis, run_all
 
 T = TypeVar("T")
 
@@ -129,12 +129,9 @@ class Scripts:
         return answers
 
     async def _pipelined(self, calls: Sequence[Call], *, load: Sequence[str]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for name in load:
-            pipeline.script_load(self.texts[name])
-        for name, keys, arguments in calls:
-            pipeline.evalsha(self._digests[name], len(keys), *keys, *arguments)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        commands: list[Command] = [("SCRIPT LOAD", self.texts[name]) for name in load]
+        commands += [("EVALSHA", self._digests[name], len(keys), *keys, *arguments) for name, keys, arguments in calls]
+        answers = await run_all(self.client, commands)
         if answers and all(isinstance(answer, CUT_OFF) for answer in answers):
             raise answers[0]  # a cluster's client tells one by one that a server is away
         return answers[len(load) :]

@@ -4,10 +4,12 @@ Every change is a script in `farebox/lua/`, one verb a file: reading and writing
 number share a hash tag and so a slot. The ledger can rebuild every wallet; `rebuild` here only writes what it is told.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from farebox.asks import (
@@ -27,15 +29,18 @@ from farebox.batch import Batcher
 from farebox.core.limits import key_counter
 from farebox.core.tariff import Window
 from farebox.metrics import Queue
-from farebox.redis_client import LONGEST_CALL_S
+from farebox.redis_client import LONGEST_CALL_S, shares_calls
 from farebox.scripts import Call, Scripts, WalletUnavailableError
 from farebox.taking import KEEP_WINDOWS_MS, decision_of, in_calls, key_of, take_arguments
+
+T = TypeVar("T")
 
 __all__ = ["Position", "Wallet", "WalletUnavailableError"]
 
 CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; the mark only has to outlive that
 MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
+MAX_NUMBERS_PER_CALL = 100  # looked up or written by one script call: it holds the store for about half a millisecond
 MAX_LISTED = 5_000  # holds in one answer: below a megabyte and a few milliseconds
 UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
 SCRATCH_MS = 10_000  # of the keys that a quote is asked on, should a crash leave them: its transaction deletes them
@@ -49,6 +54,7 @@ class Wallet:
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._scripts = Scripts(url, SCRIPTS, timeout_s=timeout_s)
         self._redis = self._scripts.client
+        self._numbers_per_call = MAX_NUMBERS_PER_CALL if shares_calls(self._redis) else 1
         # By server: one that hangs holds up the sends of its own numbers alone.
         limits = {"max_batch": MAX_BATCH, "max_waiting": MAX_WAITING}
         queue = partial(Batcher[Ask, Decision | Gap], self._take_batch, **limits, observe=Queue("take"))
@@ -170,12 +176,17 @@ class Wallet:
 
     async def position(self, number_id: str) -> Position | None:
         """Return a wallet's money, None where the wallet is missing or of another life of the store."""
-        return _position(await self._scripts.call("position", [key_of(number_id, "wallet")], []))
+        (position,) = await self.positions([number_id], hasty=True)
+        return position
 
     async def positions(self, number_ids: Sequence[str], *, hasty: bool = False) -> list[Position | None]:
         """Return the money of many wallets, in one round trip to each server; hasty: as patient as a send."""
-        calls: list[Call] = [("position", [key_of(number_id, "wallet")], []) for number_id in number_ids]
-        return list(map(_position, _all(await self._scripts.many(calls, timeout_s=None if hasty else LONGEST_CALL_S))))
+        calls: list[Call] = [
+            ("position", [key_of(number_id, "wallet") for number_id in together], [])
+            for together in self._together(number_ids)
+        ]
+        answers = _all(await self._scripts.many(calls, timeout_s=None if hasty else LONGEST_CALL_S))
+        return [_position(one) for answer in answers for one in answer]
 
     async def holds(self, number_id: str, limit: int) -> dict[str, int]:
         """Return holds that a wallet lists, at most about so many: hold id -> fare in micro-units.
@@ -194,15 +205,15 @@ class Wallet:
 
     async def rebuild(self, wallets: Sequence[NewWallet]) -> None:
         """Write wallets anew, each as a whole."""
-        calls: list[Call] = []
-        for wallet in wallets:
-            position = wallet.position
-            arguments = [str(position.epoch), str(position.available_micros), str(position.held_micros)]
-            arguments.append("1" if position.filled else "")
-            arguments += [text for count in wallet.counts.items() for text in count]
-            keys = [key_of(wallet.number_id, "wallet"), key_of(wallet.number_id, "holds")]
-            calls.append(("rebuild", keys, arguments))
-        _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S if len(calls) > 1 else None))
+        calls: list[Call] = [
+            (
+                "rebuild",
+                [key_of(wallet.number_id, name) for wallet in together for name in ("wallet", "holds")],
+                [_fields(wallet) for wallet in together],
+            )
+            for together in self._together(wallets)
+        ]
+        _all(await self._scripts.many(calls, timeout_s=_patience(wallets)))
 
     async def mark(self, number_id: str, epoch: int, users: Sequence[str], mark: str) -> dict[str, str] | None:
         """Begin to read users from the ledger; return those to read with their marks.
@@ -211,7 +222,7 @@ class Wallet:
         """
         keys = [key_of(number_id, "wallet"), *(_user(number_id, user) for user in users)]
         call: Call = ("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
-        (answer,) = _all(await self._scripts.many([call], timeout_s=LONGEST_CALL_S if len(users) > 1 else None))
+        (answer,) = _all(await self._scripts.many([call], timeout_s=_patience(users)))
         return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
 
     async def learn(
@@ -224,12 +235,17 @@ class Wallet:
             pairs = [text for pair in fields.items() for text in pair]
             arguments = [str(epoch), marks[user], str(KEEP_WINDOWS_MS), *pairs]
             calls.append(("learn", [wallet, _user(number_id, user)], arguments))
-        answers = _all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S if len(calls) > 1 else None))
+        answers = _all(await self._scripts.many(calls, timeout_s=_patience(calls)))
         return [user for user, written in zip(known, answers, strict=True) if not written]
 
     async def filled(self, number_id: str, epoch: int) -> None:
         """Note that every user with something open was read in this epoch."""
         await self._scripts.call("filled", [key_of(number_id, "wallet")], [str(epoch)])
+
+    def _together(self, numbers: Sequence[T]) -> Iterator[Sequence[T]]:
+        """Cut to what one script call may be about."""
+        for start in range(0, len(numbers), self._numbers_per_call):
+            yield numbers[start : start + self._numbers_per_call]
 
     async def _move_windows(self, number_id: str, rows: Sequence[tuple[str, str, str, str]]) -> None:
         if rows:
@@ -260,6 +276,21 @@ class Wallet:
 
 def _user(number_id: str, user: str) -> str:
     return key_of(number_id, f"user:{user}")
+
+
+def _patience(many: Sequence[object]) -> float | None:
+    """Return how long a call for so many may take: a send may be waiting for a single one, nobody for more."""
+    return LONGEST_CALL_S if len(many) > 1 else None
+
+
+def _fields(wallet: NewWallet) -> str:
+    """Return a new wallet's fields as rebuild.lua takes them."""
+    position = wallet.position
+    fields = ["epoch", str(position.epoch), "available", str(position.available_micros)]
+    fields += ["held", str(position.held_micros)]
+    if position.filled:
+        fields += ["filled", "1"]
+    return json.dumps([*fields, *chain.from_iterable(wallet.counts.items())])
 
 
 def _all(answers: list[Any]) -> list[Any]:

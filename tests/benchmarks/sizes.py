@@ -77,7 +77,9 @@ async def send_all(load: Load) -> None:
     gate, reserved = load.gates[0], reserved_of(load)
     for start in range(0, MESSAGES, AT_ONCE):
         taken = reserved[start : start + AT_ONCE]
-        await asyncio.gather(*(gate.funds.accept(each, f"wamid.{each.hold_id.hex}", None) for each in taken))
+        await asyncio.gather(
+            *(gate.funds.accept(each, f"wamid.{each.hold_id.hex}", None, may_gather=False) for each in taken)
+        )
 
 
 def reserved_of(load: Load) -> list[Reserved]:

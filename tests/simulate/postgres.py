@@ -7,7 +7,7 @@ transaction of several statements writes is taken back if it does not come to it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -142,15 +142,16 @@ class Pool:
         rows = await self.fetch(text, *arguments)
         return rows[0] if rows else None
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator["Connection"]:
-        session = self._connected()
-        try:
-            yield Connection(self, session)
-        finally:
-            if not self._link.kernel.over:
-                self.sessions.remove(session)
-                self._server.disconnect(session)
+    def acquire(self) -> "Acquired":
+        return Acquired(self)
+
+    def taken(self) -> "Connection":
+        return Connection(self, self._connected())
+
+    async def release(self, connection: "Connection") -> None:
+        if not self._link.kernel.over:
+            self.sessions.remove(connection.session)
+            self._server.disconnect(connection.session)
 
     async def statement(self, session: Session, text: str, arguments: tuple[Any, ...]) -> list[Any]:
         query = _names[text]
@@ -191,15 +192,38 @@ class Pool:
         return self._server
 
 
+class Acquired:
+    """A connection to be taken out of its pool: for good, or for a block."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __await__(self) -> Generator[Any, None, "Connection"]:
+        return self._take().__await__()
+
+    async def _take(self) -> "Connection":
+        return self._pool.taken()
+
+    async def __aenter__(self) -> "Connection":
+        self._connection = self._pool.taken()
+        return self._connection
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.release(self._connection)
+
+
 class Connection:
     """A connection that a process took out of its pool."""
 
     def __init__(self, pool: Pool, session: Session) -> None:
         self._pool = pool
-        self._session = session
+        self.session = session
+
+    def is_closed(self) -> bool:
+        return self.session.broken
 
     async def fetch(self, text: str, *arguments: Any) -> list[Any]:
-        return await self._pool.statement(self._session, text, arguments)
+        return await self._pool.statement(self.session, text, arguments)
 
     async def fetchrow(self, text: str, *arguments: Any) -> Any:
         rows = await self.fetch(text, *arguments)
@@ -207,7 +231,7 @@ class Connection:
 
     async def fetchval(self, text: str, *arguments: Any) -> Any:
         if "pg_try_advisory_lock" in text:
-            server, session = self._pool.server, self._session
+            server, session = self._pool.server, self.session
             return await self._pool.ask(
                 session, "advisory lock", lambda reply, _: reply(server.try_advisory(session, arguments[0]))
             )
@@ -216,16 +240,17 @@ class Connection:
 
     async def execute(self, text: str, *arguments: Any) -> None:
         if "pg_advisory_unlock" in text:
-            session = self._session
+            session = self.session
             await self._pool.ask(
                 session, "advisory unlock", lambda reply, _: reply(session.advisory.discard(arguments[0]))
             )
             return
-        await self.fetch(text, *arguments)
+        if not text.startswith("SET LOCAL"):  # how a statement is planned is no business of the model
+            await self.fetch(text, *arguments)
 
     @asynccontextmanager
     async def transaction(self, **_: Any) -> AsyncIterator[None]:
-        session, server, pool = self._session, self._pool.server, self._pool
+        session, server, pool = self.session, self._pool.server, self._pool
         session.in_transaction = True
         try:
             yield

@@ -112,6 +112,9 @@ class Pipeline:
         self._transaction = transaction
         self._commands: list[Command] = []
 
+    def execute_command(self, *words: Any) -> None:
+        self._commands.append((*words[0].split(), *words[1:]))
+
     def __getattr__(self, name: str) -> Any:
         def add(*words: Any, mapping: dict[Any, Any] | None = None, **options: Any) -> "Pipeline":
             assert not options, f"the model of redis-py knows no {options}"

@@ -1,13 +1,15 @@
--- Writes a number's wallet anew, as the ledger says, while the number's row is locked there.
+-- Writes wallets of numbers anew, as the ledger says, while the numbers' rows are locked there.
 --
--- KEYS[1] wallet, KEYS[2] open holds (see take.lua)
--- ARGV[1] epoch, ARGV[2] available, ARGV[3] held (micro-units), ARGV[4] "1" if no user has anything open, else ""
--- then further fields of the wallet with their values (see take.lua): units of pools, what was spent
--- The holds that are open now are in `held`, but not in KEYS[2]: they end by what the ledger says of them (close.lua). So a
--- rebuild costs the same for a thousand open holds as for a million.
+-- KEYS a number's wallet and its open holds (see take.lua), number after number
+-- ARGV for each number its wallet's fields as a JSON list of names and values: epoch, available, held (micro-units),
+--      filled, units of pools, what was spent (see take.lua)
+-- The holds that are open now are in `held`, but not in the list of open holds: they end by what the ledger says of them
+-- (close.lua). So a rebuild costs the same for a thousand open holds as for a million.
 
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'available', ARGV[2], 'held', ARGV[3], 'store', store_identity())
-if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'filled', '1') end
-for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local identity = store_identity()
+for place, fields in ipairs(ARGV) do
+    local wallet, holds = KEYS[2 * place - 1], KEYS[2 * place]
+    redis.call('DEL', wallet, holds)
+    redis.call('HSET', wallet, 'store', identity, unpack(cjson.decode(fields)))
+end
 return 1
