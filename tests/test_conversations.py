@@ -151,12 +151,12 @@ async def test_whatsapp_may_see_two_conversations_where_we_saw_one(world: World)
 async def test_a_free_service_conversation_takes_one_unit(world: World) -> None:
     for _ in range(3):
         await send(world, text(GERMAN))
-    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
+    wallet = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
     assert [value for name, value in wallet.items() if name.startswith("pool:")] == ["1"]
 
 
 async def units(world: World) -> list[str]:
-    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
+    wallet = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
     return [value for name, value in wallet.items() if name.startswith("pool:")]
 
 

@@ -70,16 +70,17 @@ def traced(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Await
     """Make a span of each call of a function; one that raises says so, without what the error says."""
 
     def wrap(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        @functools.wraps(function)
-        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            if _tracer is None:
-                return await function(*args, **kwargs)
+        async def spanned(*args: P.args, **kwargs: P.kwargs) -> T:
             with _tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
                 try:
                     return await function(*args, **kwargs)
                 except Exception as error:
                     span.set_status(trace.StatusCode.ERROR, type(error).__name__)
                     raise
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+            return (function if _tracer is None else spanned)(*args, **kwargs)  # untraced nothing is laid around it
 
         return run
 

@@ -79,10 +79,18 @@ class Checks:
             self._fail(f"number {number.number_id} was overspent: {available} micro-units available in the ledger")
 
     def wallet_ran(self, command: tuple[Any, ...], answer: Any) -> None:
-        """Look at a number's wallet after a script: it may show too little, never too much."""
+        """Look at the wallets of numbers after a script."""
         if command[0] not in ("EVAL", "EVALSHA"):
             return
-        number_id = command[3].partition("{")[2].partition("}")[0]
+        keys = command[3 : 3 + int(command[2])]
+        for number_id in dict.fromkeys(key.partition("{")[2].partition("}")[0] for key in keys):
+            before, wallet = self._seen.get(number_id), self._not_too_much(number_id)
+            self._seen[number_id] = dict(wallet or {})
+            if command[1] == take_digest() and len(answer) == 2 and wallet and before:
+                self._took(command, answer, before, wallet)
+
+    def _not_too_much(self, number_id: str) -> dict[str, str] | None:
+        """Return a number's wallet: it may show too little, never too much."""
         wallet = self.wallet(number_id)
         epoch = self.world.database.numbers[number_id]["epoch"]
         if wallet is not None and wallet["epoch"] == str(epoch):
@@ -91,9 +99,7 @@ class Checks:
                 self._fail(
                     f"number {number_id}'s wallet shows {wallet['available']} micro-units, the ledger {available}"
                 )
-        before, self._seen[number_id] = self._seen.get(number_id), dict(wallet or {})
-        if command[1] == take_digest() and len(answer) == 2 and wallet and before:
-            self._took(command, answer, before, wallet)
+        return wallet
 
     def _took(self, command: tuple[Any, ...], answer: Any, before: dict[str, str], wallet: dict[str, str]) -> None:
         """Look at what one send changed: a refusal nothing, a repeated take nothing more."""
@@ -108,7 +114,7 @@ class Checks:
 
     def wallet(self, number_id: str) -> dict[str, str] | None:
         """Return a wallet, None where it is missing or of another life of the store."""
-        wallet = self.world.valkey.keys.get(f"farebox:{{{number_id}}}:wallet")
+        wallet = self.world.valkey.keys.get(f"fbx:{{{number_id}}}:wallet")
         return wallet if isinstance(wallet, dict) and wallet.get("store") == self.world.valkey.identity else None
 
     def answered(self, number: Number, body: dict[str, Any], reply: Reply) -> None:
