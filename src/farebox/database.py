@@ -9,7 +9,14 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-ONLY_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+# For statements that find single rows by a key: one plan for good, by index. To plan such a statement anew each time takes
+# longer than to run it.
+ONLY_BY_INDEX = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 async def open_pool(

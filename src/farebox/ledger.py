@@ -25,11 +25,11 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 6  # a worker's share: batches of new holds, top-ups and the admin reads; Postgres allows 100 in all
-MAX_BY_KEY = 3  # more of them, for BY_KEY: accepts, webhooks, and one to spare
+MAX_CONNECTIONS = 5  # a worker's share: rebuilds, top-ups and the admin reads; Postgres allows 100 in all
+MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, and three for webhooks
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
 # partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
-BY_KEY = frozenset({"accept_holds", "end_holds", "holds_by_reference"})
+BY_KEY = frozenset({"record_holds", "accept_holds", "end_holds", "holds_by_reference"})
 # The same for what wallets must hold: a few numbers of many, and until the transaction ends.
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
@@ -53,7 +53,7 @@ class Ledger:
         self._pool = pool
         self._by_key = by_key
         self._timeout_s = timeout_s
-        self._kept = {"record_holds": KeptConnection(pool), "accept_holds": KeptConnection(by_key)}
+        self._kept = {query: KeptConnection(by_key) for query in ("record_holds", "accept_holds")}
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
