@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 # An upload or download may take as long as it moves; a peer that is silent this long is gone.
 SILENCE_TIMEOUT_S = 120
 MAX_JSON_BYTES = 33_554_432  # a JSON answer is read whole for its links; 1,000 templates with all fields are about 5 MB
-CHUNK_BYTES = 65_536
 MEDIA_PATH = "/whatsapp_business/attachments/"
 META_MEDIA_URL = "https://lookaside.fbsbx.com"  # where Graph's media urls lead
 META_HOSTS = ("https://graph.facebook.com", "https://graph.whatsapp.com")
@@ -35,7 +34,7 @@ async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.
     headers = call.headers()
     body = None
     if request.body_exists:
-        body = request.content.iter_chunked(CHUNK_BYTES)
+        body = request.content.iter_any()
         if request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
     media = call.request.raw_path.startswith(MEDIA_PATH)
