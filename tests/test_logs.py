@@ -1,13 +1,18 @@
 """What the log says: a line for each decision with its hold, the request's id; and what it never says."""
 
+import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from farebox.logs import Lines, masked
+from farebox import logs
+from farebox.logs import HIDDEN, Lines, TurnHandler, masked
 from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, lead_upstream, template, text
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -107,3 +112,74 @@ def test_text_for_people() -> None:
     record.fields = {"hold": "h-1", "why": None}
     line = Lines("text").format(record)
     assert line.endswith("Z INFO farebox.x send accepted hold=h-1")
+
+
+class Wire(io.StringIO):
+    """A stream that knows how often it was written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """What a logger of the test's own writes."""
+    handler, wire = TurnHandler(), Wire()
+    handler.setStream(wire)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("test.turns")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield wire
+    logger.removeHandler(handler)
+
+
+async def test_the_lines_of_one_turn_are_written_together_and_in_order(wire: Wire) -> None:
+    log = logging.getLogger("test.turns")
+    log.info("one")
+    log.info("two")
+    assert wire.writes == []
+    await asyncio.sleep(0)
+    assert wire.writes == ["one\ntwo\n"]
+    log.info("three")
+    await asyncio.sleep(0)
+    assert wire.writes == ["one\ntwo\n", "three\n"]
+
+
+async def test_a_warning_is_written_at_once_behind_what_came_before(wire: Wire) -> None:
+    log = logging.getLogger("test.turns")
+    log.info("one")
+    log.warning("two")
+    assert wire.writes == ["one\ntwo\n"]
+    await asyncio.sleep(0)
+    assert wire.writes == ["one\ntwo\n"]
+
+
+def test_without_a_loop_every_line_is_written_at_once(wire: Wire) -> None:
+    log = logging.getLogger("test.turns")
+    log.info("one")
+    log.info("two")
+    assert wire.writes == ["one\n", "two\n"]
+
+
+async def test_the_line_of_a_thread_is_written_too(wire: Wire) -> None:
+    await asyncio.to_thread(logging.getLogger("test.turns").info, "one")
+    assert wire.writes == ["one\n"]
+
+
+PIECES = (
+    *("fbx_abcdefgh", "EAAabcdefgh1", "eaa", "access_token=abc", "hub.verify_token=x", "input_token=y"),
+    *(" Bearer abcdefghi", "BEARER abcdefghij", "oauth ABCDEFGHI", "appsecret_proof=z", "redis://u:p@h"),
+    *("://", "token", "=", " ", "plain"),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+def test_the_short_cut_past_lines_without_a_token_finds_every_token(text: str) -> None:
+    assert masked(text) == logs._TOKENS.sub(HIDDEN, text)

@@ -9,8 +9,8 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-# For statements that find single rows by a key: one plan for good, by index. To plan such a statement anew each time takes
-# longer than to run it.
+# For statements that find single rows by a key: one plan for good, by index. To plan such a statement anew each time
+# takes longer than to run it.
 ONLY_BY_INDEX = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
