@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -24,7 +25,10 @@ from harness import ADMIN_TOKEN, APP_SECRET, NUMBER, UPSTREAM_TOKEN, template
 from operate.deliveries import deliver
 
 USERS = re.compile(rb"(?<!\d)1650[56]\d{6}(?!\d)")  # the recipients' numbers
+PAGE = Path(__file__).parents[1] / "benchmarks" / "results" / "soak.md"
 WINDOW_S = 10  # one row of figures
+ROWS_A_PAGE = 15  # of all windows, evenly: what a reader looks at
+LEAST_MINUTES = 30  # a shorter run is a try and leaves the page alone
 WARM_S = 60  # caches fill: not counted in the slope
 MAX_SLOPE_MIB_PER_H = 60  # of all workers together, after the warm-up; a leak of 100 bytes a send is 70 MiB an hour
 MAX_IN_FLIGHT = 200
@@ -114,6 +118,24 @@ async def differences(site: Site) -> list[str]:
         await ledger.aclose()
 
 
+def write_page(options: argparse.Namespace, run: Run, verdict: list[str]) -> None:
+    """Keep the run beside the other measurements."""
+    today = datetime.now(UTC).date()
+    rows = run.windows[:: max(1, len(run.windows) // ROWS_A_PAGE)]
+    PAGE.write_text("\n".join((
+        f"# {options.minutes:g} minutes at {options.rate} sends a second",
+        "",
+        f"Written by `make soak MINUTES={options.minutes:g} RATE={options.rate}` on {today}: a real gateway with two",
+        "workers, every send delivered by webhook and charged, the generator and the stores on the same machine.",
+        "",
+        *(f"- {line}" for line in verdict),
+        "",
+        "| after | memory of all workers | p99 of a send |",
+        "|---:|---:|---:|",
+        *(f"| {at:,.0f} s | {mib:,.1f} MiB | {p99:,.1f} ms |" for at, mib, p99 in rows),
+    )) + "\n")  # fmt: skip
+
+
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="soak")
     parser.add_argument("--rate", type=int, default=200)
@@ -132,9 +154,14 @@ async def main() -> int:
     warm = [(at, mib) for at, mib, _ in run.windows if at > min(WARM_S, options.minutes * 30)]
     slope = slope_per_hour(warm)
     drift = slope_per_hour([(at, p99) for at, _, p99 in run.windows if at > WARM_S])
-    print(f"{run.sent} sends, failures {run.failures or 'none'}")
-    print(f"memory {slope:+.1f} MiB an hour; p99 {drift:+.1f} ms an hour")
-    print(f"books that differ: {differing or 'none'}; lines of the log with a secret: {run.leaks}")
+    verdict = [
+        f"{run.sent:,} sends, failures: {run.failures or 'none'}",
+        f"memory {slope:+.1f} MiB an hour after the first minute; p99 {drift:+.1f} ms an hour",
+        f"books that differ: {differing or 'none'}; lines of the log with a secret or a full number: {run.leaks}",
+    ]
+    print("\n".join(verdict))
+    if options.minutes >= LEAST_MINUTES:
+        write_page(options, run, verdict)
     long_enough = options.minutes * 60 > 2 * WARM_S
     wrong = bool(run.failures or differing or run.leaks or (long_enough and slope > MAX_SLOPE_MIB_PER_H))
     print("FAILED" if wrong else "fine")
