@@ -161,6 +161,21 @@ async def test_a_warning_is_written_at_once_behind_what_came_before(wire: Wire) 
     assert wire.writes == ["one\ntwo\n"]
 
 
+def test_a_loop_that_ends_before_its_turn_does_keeps_no_later_line_back(wire: Wire) -> None:
+    log = logging.getLogger("test.turns")
+    loop = asyncio.new_event_loop()
+    loop.call_soon(lambda: (log.info("one"), loop.stop()))
+    loop.run_forever()
+    loop.close()
+
+    async def later() -> None:
+        log.info("two")
+        await asyncio.sleep(0)
+
+    asyncio.run(later())
+    assert "".join(wire.writes) == "one\ntwo\n"
+
+
 def test_without_a_loop_every_line_is_written_at_once(wire: Wire) -> None:
     log = logging.getLogger("test.turns")
     log.info("one")

@@ -83,22 +83,27 @@ class TurnHandler(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[str] = []
+        self._turn_of: asyncio.AbstractEventLoop | None = None  # the loop at the end of whose turn they are written
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line; it is written when the turn ends, outside of a loop at once."""
         try:
             self._lines.append(self.format(record) + self.terminator)
-            if record.levelno < logging.WARNING and len(self._lines) > 1:
-                return  # the first one of the turn has seen to it
             try:
-                if record.levelno < logging.WARNING:
-                    asyncio.get_running_loop().call_soon(self.flush)
-                    return
+                loop = asyncio.get_running_loop()
             except RuntimeError:
-                pass
-            self.flush()
+                loop = None
+            if loop is None or record.levelno >= logging.WARNING:
+                self.flush()
+            elif self._turn_of is not loop:  # another one may have ended before its turn did
+                self._turn_of = loop
+                loop.call_soon(self._end_turn)
         except Exception:
             self.handleError(record)
+
+    def _end_turn(self) -> None:
+        self._turn_of = None
+        self.flush()
 
     def flush(self) -> None:
         """Write what was taken."""
