@@ -1044,6 +1044,13 @@ ON CONFLICT (waba_id, country) DO UPDATE SET starts_at = excluded.starts_at
 WHERE auth_international.starts_at <> excluded.starts_at
 RETURNING country;
 
+-- raise_throughput --
+-- Numbers of an account that may send faster now, by their display phone numbers. One without a throughput is not paced.
+UPDATE number SET throughput = per_second
+FROM unnest($2::text[], $3::int[]) AS t (digits, per_second)
+WHERE waba_id = $1 AND regexp_replace(display_phone_number, '\D', '', 'g') = digits AND throughput < per_second
+RETURNING number_id;
+
 -- put_tiers --
 INSERT INTO volume_tier (waba_id, region, category, month, lower, reached_at)
 SELECT $1, region, category, month, lower, to_timestamp(reached_ms / 1000.0)

@@ -234,4 +234,8 @@ async def test_the_command(
     assert await run(2) == 1
     told = capsys.readouterr()
     assert "2026-03: 0 holds, 1 entries dropped" in told.out
+    (deed,) = await ledger.fetch("audit", "month", None, None, 2**62, 10)
+    assert deed["who"].startswith("command retain by ")
+    assert (deed["what"], deed["subject"], deed["before"]) == ("dropped", "2026-03", '{"holds": 0, "entries": 1}')
+    assert deed["why"] == "the last 2 whole months are kept"
     assert "farebox: 2026-04 has 1 open holds: run farebox sweep, or keep more months" in told.err

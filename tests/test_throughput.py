@@ -1,13 +1,15 @@
 """A number's pace: what comes too fast waits for its turn, then it is told so, and nothing is charged."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from farebox import scopes
 from farebox.simulator import Behaviour
-from harness import NUMBER, World, template, text
+from harness import NUMBER, WABA, World, template, text
+from test_inbound import post
 
 
 async def test_what_comes_too_fast_waits_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +52,37 @@ async def test_only_a_send_that_may_leave_takes_a_turn(world: World) -> None:
     await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"mode": "shadow"})
     assert [(await world.send(template())).status for _ in range(3)] == [200] * 3
     await world.admin("PATCH", f"/v1/numbers/{NUMBER}", {"throughput": 1_001}, expect=422)
+
+
+def upgraded(display: object = "+1 631-555-1234", event: str = "THROUGHPUT_UPGRADE", waba: str = WABA) -> bytes:
+    """A `phone_number_quality_update`, as WhatsApp posts it."""
+    value = {"display_phone_number": display, "event": event, "current_limit": "TIER_UNLIMITED"}
+    change = {"field": "phone_number_quality_update", "value": value}
+    return json.dumps({"object": "whatsapp_business_account", "entry": [{"id": waba, "changes": [change]}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "known", "after"),
+    [
+        (upgraded(), 80, 1_000),
+        (upgraded("16315551234"), 80, 1_000),
+        (upgraded(), None, None),  # nobody paced it
+        (upgraded(event="UPGRADE"), 80, 80),  # of how many users a day it may write to
+        (upgraded("+1 631-555-9999"), 80, 80),
+        (upgraded(""), 80, 80),
+        (upgraded(["16315551234"]), 80, 80),
+        (upgraded(waba="999"), 80, 80),  # of an account that is none of ours
+    ],
+)
+async def test_an_upgrade_by_whatsapp_raises_the_pace(
+    world: World, body: bytes, known: int | None, after: int | None
+) -> None:
+    fields = {"throughput": known, "display_phone_number": "+1 631-555-1234"}
+    await world.admin("PATCH", f"/v1/numbers/{NUMBER}", fields)
+    for _ in range(2):  # told twice, it ends the same
+        assert (await post(world, body))[0] == 200
+    await world.books_kept()
+    assert (await world.admin("GET", f"/v1/numbers/{NUMBER}"))["throughput"] == after
+    assert world.gate.directory.numbers[NUMBER].throughput == after
+    audit = await world.admin("GET", "/v1/audit?kind=number")
+    assert (audit["audit"][0]["who"] == "WhatsApp") is (known != after)

@@ -1,11 +1,13 @@
-"""What WhatsApp says about the rates of business accounts goes into the ledger, and from there to every worker.
+"""What WhatsApp says about business accounts goes into the ledger: rates, and how fast numbers may send.
 
-It comes by webhook, and what is readable is read beside the template lists: a webhook may have been missed.
+From there every worker hears of it. It comes by webhook, and what is readable is read beside the template lists: a
+webhook may have been missed.
 """
 
 from collections.abc import Iterable, Sequence
 
-from farebox.core.account import Notice, Reached, Start
+from farebox.acting import Actor, acting
+from farebox.core.account import Faster, Notice, Reached, Start
 from farebox.directory import Directory
 from farebox.ledger import Ledger
 
@@ -14,6 +16,7 @@ async def keep_terms(ledger: Ledger, directory: Directory, waba_ids: Iterable[st
     """Take over what is said about accounts; what is repeated changes nothing."""
     starts = {notice.country: notice.at_ms for notice in notices if isinstance(notice, Start)}
     tiers = [notice for notice in notices if isinstance(notice, Reached)]
+    faster = {notice.number: notice.per_second for notice in notices if isinstance(notice, Faster)}
     changed = []
     for waba_id in waba_ids:
         if starts:
@@ -28,5 +31,8 @@ async def keep_terms(ledger: Ledger, directory: Directory, waba_ids: Iterable[st
                 [tier.lower for tier in tiers],
                 [tier.at_ms for tier in tiers],
             )
+        if faster:
+            with acting(Actor("WhatsApp", "THROUGHPUT_UPGRADE")):
+                changed += await ledger.fetch("raise_throughput", waba_id, list(faster), list(faster.values()))
     if changed:
         await directory.load_numbers(ledger)  # the other workers hear of it by NOTIFY

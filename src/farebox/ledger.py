@@ -25,8 +25,8 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-# A worker's share; Postgres allows 100 in all. Rebuilds, top-ups and the admin reads, beside those that the six kinds of
-# elected work (`elected`) hold for as long as they ask for others.
+# A worker's share; Postgres allows 100 in all. For rebuilds, top-ups and the admin reads, beside those that the six kinds
+# of elected work (`elected`) hold for as long as they ask for others.
 MAX_CONNECTIONS = 8
 MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, and three for webhooks
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole

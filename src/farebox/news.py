@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from farebox.core.account import Notice, Reached, Start
+from farebox.core.account import Faster, Notice, Reached, Start
 from farebox.core.webhook import Inbound, Pricing, Status, TemplateChange
 
 
@@ -81,4 +81,5 @@ def status(content: dict[str, Any]) -> Status:
 def notice(content: dict[str, Any]) -> Notice:
     """Read what is said about a business account."""
     fields = {name: value for name, value in content.items() if name != "what"}
-    return Start(**fields) if content["what"] == Start.__name__ else Reached(**fields)
+    kinds: tuple[type[Notice], ...] = (Start, Reached, Faster)
+    return {kind.__name__: kind for kind in kinds}[content["what"]](**fields)

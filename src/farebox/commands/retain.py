@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from farebox.acting import acting, by_command
 from farebox.commands.opened import UsageError
 from farebox.config import Settings
 from farebox.ledger import Ledger
@@ -51,6 +52,10 @@ async def _drop(ledger: Ledger, keep_months: int, *, dry_run: bool) -> int:
     try:
         async for month in drop_months(ledger, months, now["now_ms"], dry_run=dry_run):
             done += 1
+            if not dry_run:
+                with acting(by_command("retain", why=f"the last {keep_months} whole months are kept")):
+                    counts = {"holds": month.holds, "entries": month.entries}
+                    await ledger.note("dropped", "month", f"{month.month:%Y-%m}", before=counts, after=None)
             _progress(done, len(months))
             print(f"{month}{' would be dropped' if dry_run else ' dropped'}")  # noqa: T201
     except MonthError as error:

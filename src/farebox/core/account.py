@@ -3,7 +3,8 @@
 Two of its events move money
 (https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/account_update):
 AUTH_INTL_PRICE_ELIGIBILITY_UPDATE says from when authentication templates to other countries cost more,
-VOLUME_BASED_PRICING_TIER_UPDATE which volume tier the account has reached in a market.
+VOLUME_BASED_PRICING_TIER_UPDATE which volume tier the account has reached in a market. A `phone_number_quality_update`
+says that one of its numbers may send faster.
 """
 
 import re
@@ -21,6 +22,8 @@ _TIER = re.compile(r"(\d{1,15}):(\d{1,15}|MAX)", re.ASCII)
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _MAX_SECONDS = 10**11
+_MAX_DIGITS = 15  # of a phone number (E.164)
+UPGRADED_PER_SECOND = 1_000  # the throughput of an upgraded number; the others have 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,15 @@ class Reached:
     at_ms: int
 
 
-Notice = Start | Reached
+@dataclass(frozen=True, slots=True)
+class Faster:
+    """One of the account's numbers may send more messages a second from now on."""
+
+    number: str  # its display phone number, digits only
+    per_second: int
+
+
+Notice = Start | Reached | Faster
 
 
 def notices(value: dict[str, Any]) -> Iterator[Notice]:
@@ -52,6 +63,17 @@ def notices(value: dict[str, Any]) -> Iterator[Notice]:
             yield from starts(value.get("auth_international_rate_eligibility"))
         case "VOLUME_BASED_PRICING_TIER_UPDATE":
             yield from _reached(value.get("volume_tier_info"))
+
+
+def upgrades(value: dict[str, Any]) -> Iterator[Faster]:
+    """Read a `phone_number_quality_update`: WhatsApp raises the throughput of a number that has earned it by itself.
+
+    (https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput)
+    """
+    number = value.get("display_phone_number")
+    digits = "".join(filter(str.isdigit, number)) if isinstance(number, str) and number.isascii() else ""
+    if value.get("event") == "THROUGHPUT_UPGRADE" and 0 < len(digits) <= _MAX_DIGITS:
+        yield Faster(digits, UPGRADED_PER_SECOND)
 
 
 def starts(eligibility: Any) -> Iterator[Start]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from farebox.core.account import Notice, notices
+from farebox.core.account import Notice, notices, upgrades
 from farebox.core.message import CORRELATION, storable
 from farebox.core.recipient import USER_ID
 
@@ -169,6 +169,13 @@ def load_webhook(body: bytes) -> dict[str, Any]:
     return payload
 
 
+def _nothing(_: dict[str, Any]) -> Iterator[Notice]:
+    return iter(())
+
+
+_NOTICES = {"account_update": notices, "phone_number_quality_update": upgrades}
+
+
 def parts_of(payload: dict[str, Any]) -> list[Part]:
     """Return what the payload says, change by change."""
     return [
@@ -178,7 +185,7 @@ def parts_of(payload: dict[str, Any]) -> list[Part]:
             inbound=tuple(_inbound(value)),
             statuses=tuple(_statuses(value)),
             templates=tuple(_templates(waba_id, said_ms, _text(change.get("field")), value)),
-            account=tuple(notices(value) if change.get("field") == "account_update" else ()),
+            account=tuple(_NOTICES.get(_text(change.get("field")), _nothing)(value)),
         )
         for waba_id, number_id, said_ms, change, value in _changes(payload)
     ]
