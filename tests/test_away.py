@@ -1,11 +1,13 @@
 """What the books can not note does not change what WhatsApp has answered."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
+from farebox import app
 from farebox.gate import Gate
 from farebox.ledger import LedgerUnavailableError
 from farebox.simulator import Behaviour
@@ -68,3 +70,26 @@ async def test_a_database_that_can_not_go_on_is_away(
         patch.setattr(type(gate.ledger._pool), "fetch", fails)
         with pytest.raises(LedgerUnavailableError):
             await gate.ledger.fetch("now")
+
+
+async def test_a_background_task_ends_though_a_library_took_the_end_for_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker whose stores are gone as well must end: its ports would stay taken."""
+    monkeypatch.setattr(app, "END_AGAIN_S", 0)
+    swallowed = 0
+
+    async def works_on() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 2:
+                    raise
+
+    task = asyncio.create_task(works_on())
+    await asyncio.sleep(0)
+    await app._cancelled(task)
+    assert task.cancelled()

@@ -172,8 +172,13 @@ def _worker() -> None:
 
     async def run() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def end() -> None:
+            stop.set()
+            loop.remove_reader(sys.stdin)  # its end would be told again and again
+
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_reader(sys.stdin, stop.set)  # nothing else is ever written: it becomes readable at its end
+        loop.add_reader(sys.stdin, end)  # nothing else is ever written: it becomes readable at its end
         await run_worker(settings, sandbox=order["sandbox"], ready=ready, stop=stop)
 
     sys.exit(_run(run()))

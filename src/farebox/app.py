@@ -57,6 +57,7 @@ DATABASE_AWAY = (
 )
 Reload = Callable[[], Awaitable[object]]
 RULES = ("spend_limit", "renewal_rule", "alert_level")  # tables that are read with the numbers
+END_AGAIN_S = 1.0  # between two tries to end a background task
 CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 
@@ -209,6 +210,7 @@ async def _repeat(interval_s: float, work: Callable[[], Awaitable[object]], comp
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    """End a task; once more where a library took the end for a failure of its own, and the task went on."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=END_AGAIN_S)

@@ -25,7 +25,7 @@ from farebox.sql import queries
 
 log = logging.getLogger(__name__)
 
-# A worker's share; Postgres allows 100 in all. For rebuilds, top-ups and the admin reads, beside those that the six kinds
+# A worker's share; Postgres allows 100 in all. For rebuilds, top-ups and the admin reads, beside those that six kinds
 # of elected work (`elected`) hold for as long as they ask for others.
 MAX_CONNECTIONS = 8
 MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, and three for webhooks
