@@ -192,7 +192,7 @@ class Play:
         await self.before.top_up(parse_micros(cell.removeprefix("top up ")))
 
     async def _lose(self, _cell: str) -> None:
-        client, key = self.stage.gate.wallet._redis, f"fbx:{{{self.before.number.number_id}}}:*"
+        client, key = self.stage.gate.wallet._redis, f"farebox:{{{self.before.number.number_id}}}:*"
         await client.delete(*[name async for name in client.scan_iter(match=key, count=10_000)])
 
     async def _sweep(self, _cell: str) -> None:

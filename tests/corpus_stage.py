@@ -114,7 +114,7 @@ class Stage:
 
     async def units(self, number: Number, pool: str) -> int:
         """Units used of a pool, as the wallet counts them."""
-        used = await self.gate.wallet._redis.hget(f"fbx:{{{number.number_id}}}:wallet", f"pool:{pool}")
+        used = await self.gate.wallet._redis.hget(f"farebox:{{{number.number_id}}}:wallet", f"pool:{pool}")
         return int(used or 0)
 
     async def hold(self, hold_id: str) -> asyncpg.Record:

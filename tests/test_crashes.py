@@ -191,7 +191,7 @@ async def test_a_sweep_is_cut_off(world: World) -> None:
         await world.books_kept()
         assert await database.fetchval("SELECT count(*) FROM unmatched_status") == 1
         await database.execute("UPDATE hold SET wamid = $1 WHERE hold_id = $2::uuid", wamid, hold_id)
-        await world.gate.wallet._redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "available", -5)
+        await world.gate.wallet._redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "available", -5)
 
         async def work(gate: Gate) -> None:
             sweep = Sweep(gate)

@@ -110,10 +110,10 @@ async def test_a_failed_message_gives_its_free_unit_back(gate: Gate, number: Num
     reserved = await reserve(gate, number, Kind.SERVICE)
     assert isinstance(reserved, Reserved)
     assert reserved.fare_micros == 0
-    used = await gate.wallet._redis.hgetall("fbx:{1}:wallet")
+    used = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     assert [value for name, value in used.items() if name.startswith("pool:")] == ["1"]
     await gate.funds.reject(reserved)
-    used = await gate.wallet._redis.hgetall("fbx:{1}:wallet")
+    used = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     assert [value for name, value in used.items() if name.startswith("pool:")] == ["0"]
 
 
@@ -122,10 +122,10 @@ async def test_a_lost_wallet_is_rebuilt_with_holds_pools_and_the_next_epoch(gate
     paid, free = await reserve(gate, number), await reserve(gate, number, Kind.SERVICE)
     assert isinstance(paid, Reserved)
     assert isinstance(free, Reserved)
-    before = await gate.wallet._redis.hgetall("fbx:{1}:wallet")
+    before = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     await gate.wallet._redis.flushall()
     assert isinstance(await reserve(gate, number, Kind.REACTION), Reserved)
-    after = await gate.wallet._redis.hgetall("fbx:{1}:wallet")
+    after = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
     assert int(after.pop("epoch")) == int(before.pop("epoch")) + 1
     assert after == before
     await resolved(gate, paid, Event.DELIVER, FARE)
@@ -137,7 +137,7 @@ async def test_a_send_that_took_from_a_lost_wallet_is_fenced_off_and_takes_again
     await reserve(gate, number, Kind.REACTION)
     # The store comes back with an old wallet: more money than there is, and an epoch that has been passed.
     await gate.rebuild(number, stale_epoch=1)
-    await gate.wallet._redis.hset("fbx:{1}:wallet", mapping={"epoch": "1", "available": "999000000", "held": "0"})
+    await gate.wallet._redis.hset("farebox:{1}:wallet", mapping={"epoch": "1", "available": "999000000", "held": "0"})
     reserved = await reserve(gate, number)
     assert isinstance(reserved, Reserved)
     assert reserved.available_micros == 9 * FARE

@@ -61,7 +61,7 @@ async def test_a_group_takes_a_free_unit_for_each_member(world: World) -> None:
     world.whatsapp.behave(Behaviour(statuses=()))
     in_force = world.gate.tariffs.at(world.gate.directory.numbers[NUMBER], world.gate.clock.now_ms())
     await world.send(text())  # makes the wallet
-    wallet, pool = f"fbx:{{{NUMBER}}}:wallet", f"pool:{in_force.tariff.pool(in_force.month)}"
+    wallet, pool = f"farebox:{{{NUMBER}}}:wallet", f"pool:{in_force.tariff.pool(in_force.month)}"
     await world.gate.wallet._redis.hset(wallet, pool, "998")
     answer = await world.send(to_group(group, text()))
     assert (answer.headers["X-Farebox-Class"], answer.headers["X-Farebox-Fare"]) == ("paid", "0.0068")

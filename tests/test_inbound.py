@@ -241,7 +241,7 @@ async def test_a_free_unit_belongs_to_the_month_of_delivery(world: World) -> Non
     now_s = world.gate.clock.now_ms() // 1000
     await post(world, payload(statuses=[{**status(wamid, pricing=free), "timestamp": str(now_s)}]))
     for _ in ("as it is", "rebuilt from the ledger"):
-        wallet = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
+        wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
         assert wallet.get("pool:service:2026-11", "0") == "0"
         assert wallet["pool:service:2026-12"] == "1"
         await world.gate.wallet._redis.flushall()
@@ -252,6 +252,6 @@ async def test_a_delivery_that_whatsapp_took_from_the_pool_counts_there(world: W
     wamid = await sent(world)  # reserved as a paid template
     free = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
     await post(world, payload(statuses=[status(wamid, pricing=free)]))
-    wallet = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
+    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
     assert [value for name, value in wallet.items() if name.startswith("pool:")] == ["1"]
     assert await world.balance() == {"available": "1.00", "held": "0.00"}

@@ -28,7 +28,7 @@ def today(world: World) -> date:
 async def counted(world: World) -> dict[str, int]:
     """What the wallet counts as spent today and this month and as set aside, without what is 0."""
     day = today(world).isoformat()
-    state = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
+    state = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
     return {
         name: int(value.split()[-1])
         for name, value in state.items()

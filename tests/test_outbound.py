@@ -93,7 +93,7 @@ async def test_free_units_are_taken_from_the_pool_until_it_is_empty(world: World
     first = await world.send(text())
     assert (first.headers["X-Farebox-Class"], first.headers["X-Farebox-Fare"]) == ("free", "0.00")
     await world.gate.wallet._redis.hset(
-        f"fbx:{{{NUMBER}}}:wallet", f"pool:{in_force.tariff.pool(in_force.month)}", "999"
+        f"farebox:{{{NUMBER}}}:wallet", f"pool:{in_force.tariff.pool(in_force.month)}", "999"
     )
     assert (await world.send(text())).headers["X-Farebox-Class"] == "free"
     paid = await world.send(text())

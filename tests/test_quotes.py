@@ -186,7 +186,7 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         )
         judgement = await gate.wallet.judge(ask, state)
         await gate.wallet.rebuild([NewWallet(str(number), Position(1, 0, 0), {})])  # of this life of the store
-        for name, fields in (("wallet", state.wallet), (f"u:{USER}", state.recipient)):
+        for name, fields in (("wallet", state.wallet), (f"user:{USER}", state.recipient)):
             if fields:
                 await gate.wallet._redis.hset(key_of(str(number), name), mapping={**fields})
         taken = await gate.wallet.take(replace(ask, mode=Mode.ENFORCE))

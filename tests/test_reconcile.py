@@ -56,10 +56,10 @@ async def test_a_hold_that_the_ledger_never_heard_of(world: World) -> None:
     world.whatsapp.behave(Behaviour(statuses=()))
     await world.send(template())
     redis = world.gate.wallet._redis
-    await redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "available", -6_800)
-    await redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "held", 6_800)
+    await redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "available", -6_800)
+    await redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "held", 6_800)
     for _ in range(2):
-        await redis.hset(f"fbx:{{{NUMBER}}}:holds", str(uuid4()), "3400:1:")
+        await redis.hset(f"farebox:{{{NUMBER}}}:holds", str(uuid4()), "3400:1:")
     (sentence,) = (await compared(world)).differences
     assert "2 holds of 0.0068 taken by a worker that died before the ledger knew them" in sentence
     assert "--repair rebuilds the wallet" in sentence
@@ -70,8 +70,8 @@ async def test_an_end_and_a_topup_that_the_wallet_was_not_told(world: World) -> 
     answer = await world.send(template())
     await world.books_kept()
     redis = world.gate.wallet._redis
-    await redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "held", 3_400)
-    await redis.hset(f"fbx:{{{NUMBER}}}:holds", answer.headers["X-Farebox-Hold"], "3400:1:")
+    await redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "held", 3_400)
+    await redis.hset(f"farebox:{{{NUMBER}}}:holds", answer.headers["X-Farebox-Hold"], "3400:1:")
     (sentence,) = (await compared(world)).differences
     assert "1 hold of 0.0034 ended in the ledger" in sentence
     await world.gate.rebuild(world.gate.directory.numbers[NUMBER], stale_epoch=1)
@@ -87,9 +87,9 @@ async def test_a_store_that_lost_its_last_writes(world: World) -> None:
     world.whatsapp.behave(Behaviour(statuses=()))
     answer = await world.send(template())
     redis = world.gate.wallet._redis
-    await redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "held", -3_400)
-    await redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "available", 3_400)
-    await redis.hdel(f"fbx:{{{NUMBER}}}:holds", answer.headers["X-Farebox-Hold"])
+    await redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "held", -3_400)
+    await redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "available", 3_400)
+    await redis.hdel(f"farebox:{{{NUMBER}}}:holds", answer.headers["X-Farebox-Hold"])
     (sentence,) = (await compared(world)).differences
     assert "1 hold of 0.0034 are not in the wallet: its store lost its last writes" in sentence
 

@@ -77,6 +77,8 @@ async def replay(store: "asyncpg.Connection[Any]", life: Recorded) -> None:
                 await store.execute("UPDATE number SET epoch = $2 WHERE number_id = $1", number_id, epoch)
         elif query not in MADE_ANEW:
             rows = await store.fetch(queries()[query], *arguments)
+            if query == "lock_idle_numbers":  # here nobody else holds a lock
+                rows = [row for row in rows if dict(row) in answered]
             assert comparable(rows) == comparable(answered), f"statement {place}, {query}: {arguments}"
     balances = await store.fetch("SELECT number_id, balance_micros FROM balance")
     assert {row["number_id"]: row["balance_micros"] for row in balances} == life.balances

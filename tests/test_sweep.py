@@ -28,7 +28,7 @@ async def holds(world: World) -> list[str]:
 
 
 async def skew_the_wallet(world: World) -> None:
-    await world.gate.wallet._redis.hincrby(f"fbx:{{{NUMBER}}}:wallet", "available", -5_000)
+    await world.gate.wallet._redis.hincrby(f"farebox:{{{NUMBER}}}:wallet", "available", -5_000)
 
 
 async def drifts() -> dict[str, float]:

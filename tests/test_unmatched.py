@@ -86,7 +86,7 @@ async def test_a_free_one_is_recorded_as_free_and_uses_a_unit(world: World) -> N
     await world.fund("1.00")
     await world.send(template())  # builds the wallet if there was none
     await world.books_kept()
-    wallet = await world.gate.wallet._redis.hgetall(f"fbx:{{{NUMBER}}}:wallet")
+    wallet = await world.gate.wallet._redis.hgetall(f"farebox:{{{NUMBER}}}:wallet")
     assert [value for name, value in wallet.items() if name.startswith("pool:")] == ["1"]
 
 

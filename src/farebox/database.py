@@ -20,12 +20,12 @@ ONLY_BY_INDEX = {
 
 
 async def open_pool(
-    url: str, *, timeout_s: float, max_size: int, settings: dict[str, str]
+    url: str, *, timeout_s: float, min_size: int = 1, max_size: int, settings: dict[str, str]
 ) -> "asyncpg.Pool[asyncpg.Record]":
     """Open a pool; `settings` are PostgreSQL's own, for its connections."""
     return await asyncpg.create_pool(
         url,
-        min_size=1,
+        min_size=min_size,
         max_size=max_size,
         command_timeout=timeout_s,
         timeout=timeout_s,

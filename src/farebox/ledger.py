@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # of elected work (`elected`) hold for as long as they ask for others.
 MAX_CONNECTIONS = 8
 MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, and three for webhooks
+OPEN_BY_KEY = 3  # of these from the start: the first sends need not wait for one to be opened
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
 # partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
 BY_KEY = frozenset({"record_holds", "accept_holds", "end_holds", "holds_by_reference"})
@@ -67,7 +68,9 @@ class Ledger:
     async def connect(cls, url: str, *, timeout_s: float) -> "Ledger":
         """Open the connections."""
         pool = await open_pool(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS, settings={})
-        by_key = await open_pool(url, timeout_s=timeout_s, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX)
+        by_key = await open_pool(
+            url, timeout_s=timeout_s, min_size=OPEN_BY_KEY, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX
+        )
         return cls(pool, by_key, timeout_s=timeout_s)
 
     async def aclose(self) -> None:

@@ -12,12 +12,8 @@ MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numb
 
 
 def key_of(number_id: str, name: str) -> str:
-    """Return the name of one of a number's keys: all share a hash tag, and so a slot of a cluster.
-
-    It is short because it is most of what an open window takes up: a user's key with all that the store adds fits into
-    64 bytes, the next size is 80.
-    """
-    return f"fbx:{{{number_id}}}:{name}"
+    """Return the name of one of a number's keys: all share a hash tag, and so a slot of a cluster."""
+    return f"farebox:{{{number_id}}}:{name}"
 
 
 def decision_of(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decision:
@@ -58,6 +54,6 @@ def take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list[
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:
-            keys.append(key_of(number_id, f"{scratch}u:{part.user}"))
+            keys.append(key_of(number_id, f"{scratch}user:{part.user}"))
             arguments += [part.hold_id, part.category, part.offer]
     return keys, arguments

@@ -275,7 +275,7 @@ class Wallet:
 
 
 def _user(number_id: str, user: str) -> str:
-    return key_of(number_id, f"u:{user}")
+    return key_of(number_id, f"user:{user}")
 
 
 def _patience(many: Sequence[object]) -> float | None:

@@ -81,7 +81,7 @@ async def cold_sends(stage: Stage) -> tuple[list[float], list[float]]:
     cold, warm = [], []
     for which in range(1, COLD + 1):
         number_id = id_of(which * (NUMBERS // COLD))
-        await stage.gate.wallet._redis.delete(f"fbx:{{{number_id}}}:wallet")
+        await stage.gate.wallet._redis.delete(f"farebox:{{{number_id}}}:wallet")
         for into in (cold, warm):
             took, status = await timed_send(stage, number_id)
             assert status == 200, f"a send was answered with {status}"

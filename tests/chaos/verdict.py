@@ -92,7 +92,7 @@ async def _money(verdict: Verdict, load: Load, stage: Stage, database: "asyncpg.
         for row in await database.fetch(POSITIONS, [NUMBER, POOR]):
             if row["entries_micros"] != row["balance_micros"]:
                 verdict.wrong.append("a balance is not the sum of its entries")
-            wallet = await client.hmget(f"fbx:{{{row['number_id']}}}:wallet", ["available", "held"])
+            wallet = await client.hmget(f"farebox:{{{row['number_id']}}}:wallet", ["available", "held"])
             expected = [str(row["balance_micros"] - row["held_micros"]), str(row["held_micros"])]
             if wallet not in (expected, [None, None]):
                 verdict.unresolved.append(f"a wallet shows {wallet}, the ledger {expected}")

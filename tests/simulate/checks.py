@@ -114,7 +114,7 @@ class Checks:
 
     def wallet(self, number_id: str) -> dict[str, str] | None:
         """Return a wallet, None where it is missing or of another life of the store."""
-        wallet = self.world.valkey.keys.get(f"fbx:{{{number_id}}}:wallet")
+        wallet = self.world.valkey.keys.get(f"farebox:{{{number_id}}}:wallet")
         return wallet if isinstance(wallet, dict) and wallet.get("store") == self.world.valkey.identity else None
 
     def answered(self, number: Number, body: dict[str, Any], reply: Reply) -> None:

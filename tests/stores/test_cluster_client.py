@@ -12,8 +12,8 @@ from stores.local_cluster import LocalCluster
 from stores.servers import HOST, free_ports
 
 TAG = "on-its-way"
-KEYS = [f"fbx:{{{TAG}}}:{name}" for name in ("one", "two")]
-OTHERS = [f"fbx:{{{place}}}:wallet" for place in range(50)]
+KEYS = [f"farebox:{{{TAG}}}:{name}" for name in ("one", "two")]
+OTHERS = [f"farebox:{{{place}}}:wallet" for place in range(50)]
 BOTH = "return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])}"
 
 
