@@ -94,6 +94,28 @@ async def test_idle_waits_for_what_gathers(store: Store, monkeypatch: pytest.Mon
     await queue.idle()  # and has nothing to wait for
 
 
+async def test_to_catch_up_is_to_wait_for_what_came_before_and_not_for_what_comes_after(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "GATHER_S", 3600)
+    queue = batcher(store)
+    await queue.caught_up()  # with nothing
+    before = queue.hand_over(1, may_gather=True)
+    waiting = asyncio.create_task(queue.caught_up())
+    await waiting
+    after = queue.hand_over(2, may_gather=True)
+    assert (before.done(), after.done()) == (True, False)
+    store.open.clear()
+    store.began.clear()
+    waiting = asyncio.create_task(queue.caught_up())
+    await store.began.wait()
+    later = queue.hand_over(3, may_gather=True)
+    store.open.set()
+    await waiting
+    assert (after.done(), later.done()) == (True, False)
+    await queue.idle()
+
+
 async def test_more_than_may_wait_is_refused_at_once(store: Store) -> None:
     queue = batcher(store, max_waiting=2)
     waiting = [queue.hand_over(ask) for ask in (1, 2)]

@@ -38,6 +38,7 @@ class Batcher(Generic[Ask, Answer]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
+        self._last: asyncio.Future[Answer] | None = None  # of all that was handed over
         self._pressing = False  # somebody waits for one of the waiting, or they fill a batch
         self._runner: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -55,11 +56,20 @@ class Batcher(Generic[Ask, Answer]):
             raise OverloadedError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
+        self._last = future
         if not may_gather or len(self._waiting) >= self._max_batch:
             self._pressing = True
         if self._runner is None:
             self._begin()
         return future
+
+    async def caught_up(self) -> None:
+        """Wait until everything that was handed over before has its answer; nothing of it gathers any longer."""
+        if self._last is not None and not self._last.done():
+            self._pressing = bool(self._waiting)
+            if self._runner is None:
+                self._begin()
+            await asyncio.wait([self._last])
 
     async def idle(self) -> None:
         """Wait until everything that was handed over has its answer; nothing gathers any longer."""

@@ -32,6 +32,8 @@ async def keep_statuses(
     there was none. Raises WalletUnavailableError, LedgerUnavailableError or OverloadedError; it may be asked again.
     """
     await take_proven(gate, number, statuses)
+    if not all(status.reference for status in statuses):
+        await gate.ledger.noted_so_far()  # known by its wamid alone, a status may outrun the note of it
     holds = await gate.ledger.find_holds(_references(statuses), [status.wamid for status in statuses])
     known = _Known(hold for hold in holds if hold.number_id == number.number_id)
     decided: dict[Event, dict[UUID, tuple[Status, KnownHold, Verdict]]] = {event: {} for event in ORDER}

@@ -103,6 +103,10 @@ class Ledger:
         """Wait until every accept that was begun is noted, or has failed."""
         await self._accepts.idle()
 
+    async def noted_so_far(self) -> None:
+        """Wait until every accept that was begun before is noted, or has failed."""
+        await self._accepts.caught_up()
+
     async def find_holds(self, hold_ids: Iterable[UUID], wamids: Iterable[str]) -> list[KnownHold]:
         """Find holds by their ids or by wamids."""
         rows = await self.fetch("holds_by_reference", list(hold_ids), list(wamids))
