@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.population import FUNDS_MICROS, id_of, populate
 from farebox import rebuild
+from farebox.asks import NewWallet, Position
 from farebox.config import Settings
 from farebox.gate import Gate
 from farebox.ledger import Ledger, LedgerUnavailableError
@@ -98,3 +99,12 @@ async def test_users_are_read_after_the_last_wallet_is_written(lost: Gate, monke
     monkeypatch.setattr(Rebuild, "fill", fills)
     await asyncio.create_task(lost.rebuild.ahead())
     assert order == ["write"] * (len(order) - 1) + ["fill"]
+
+
+async def test_a_wallet_with_any_number_of_counts_is_written(gate: Gate) -> None:
+    """Lua hands only some thousands of values to a command at once."""
+    counts = {f"held:key:{which}": str(which) for which in range(5_000)}
+    await gate.wallet.rebuild([NewWallet("1", Position(7, 2, 1, filled=True), counts)])
+    written = await gate.wallet._redis.hgetall("farebox:{1}:wallet")
+    assert {name: value for name, value in written.items() if name in counts} == counts
+    assert await gate.wallet.position("1") == Position(7, 2, 1, filled=True)

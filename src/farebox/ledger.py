@@ -243,8 +243,7 @@ class Ledger:
     async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None]]) -> list[None]:
         ids, wamids, users = zip(*accepted, strict=True)
         states = [state.value for state in sources(Event.ACCEPT)]
-        accept = target(Event.ACCEPT).value
-        await self.fetch("accept_holds", ids, wamids, states, accept, users)
+        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value, users)
         return [None] * len(accepted)
 
 

@@ -225,8 +225,6 @@ class Rebuild:
         async def run() -> None:
             try:
                 await work
-            except _AWAY as error:
-                log.warning("%s: %s; it is tried again when it is needed", name, error)
             except Exception:
                 log.exception("%s failed", name)
             finally:
