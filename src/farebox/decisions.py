@@ -4,9 +4,11 @@ import logging
 from uuid import UUID
 
 from farebox import metrics
+from farebox.cells import children
 from farebox.core.money import format_micros
 
 log = logging.getLogger(__name__)
+_sends = children(metrics.SENDS)
 
 
 def decided(
@@ -21,7 +23,7 @@ def decided(
     why: str | None = None,
 ) -> None:
     """Count a send by its outcome, and write its line. Nothing of the message itself is in it."""
-    metrics.SENDS.labels(message_class, category, outcome).inc()
+    _sends(message_class, category, outcome).inc()
     if log.isEnabledFor(logging.INFO):
         fields = {
             "hold": hold_id,

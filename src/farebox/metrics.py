@@ -1,19 +1,19 @@
 """The metrics: every name, its labels and what it counts. No phone numbers, no tokens, few values a label.
 
-With several workers, prometheus-client keeps each process's figures in files of one folder and adds them up. What the
-stores know anyway is not counted but read when somebody asks (`AT_SCRAPE`): such figures never go stale.
+Where they are kept stands in `cells.py`. What the stores know anyway is not counted but read when somebody asks
+(`AT_SCRAPE`): such figures never go stale.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from farebox import cells
 from farebox.core.money import MICROS_PER_UNIT
 
+cells.keep_in_cells()
 REGISTRY = CollectorRegistry()
 MAX_ACCOUNTS = 200  # values of the label `account`; the accounts beyond share the value "other"
 MAX_NUMBERS = 1_000  # numbers with series of their own, where these are switched on
@@ -257,6 +257,7 @@ HELD = Read("farebox_held", "Held by number, with FAREBOX_METRICS_PER_NUMBER.", 
 PENDING = Read("farebox_pending", "Top-ups not confirmed yet by number, with FAREBOX_METRICS_PER_NUMBER.", _OF_NUMBER)
 AT_SCRAPE = (BALANCE, STORE_UP, AVAILABLE, HELD, PENDING)
 
+_spend, _fares, _pool_units = cells.children(SPEND), cells.children(FARES), cells.children(POOL_UNITS)
 _accounts: set[str] = set()
 
 
@@ -271,15 +272,15 @@ def account_label(account_id: str) -> str:
 
 def count_spend(currency: str, category: str, market: str, billed_micros: int) -> None:
     """Count a charge in the metrics, which are floats; the money itself never is."""
-    SPEND.labels(currency, category, market).inc(billed_micros / MICROS_PER_UNIT)
+    _spend(currency, category, market).inc(billed_micros / MICROS_PER_UNIT)
 
 
 def count_fare(currency: str, category: str, market: str, fare_micros: int, pool: str | None) -> None:
     """Count what was set aside for a message: its fare, or a free unit of a pool ("service:2026-11")."""
     if fare_micros:
-        FARES.labels(currency, category, market).inc(fare_micros / MICROS_PER_UNIT)
+        _fares(currency, category, market).inc(fare_micros / MICROS_PER_UNIT)
     if pool is not None:
-        POOL_UNITS.labels(pool.partition(":")[0]).inc()
+        _pool_units(pool.partition(":")[0]).inc()
 
 
 class Queue:
@@ -297,21 +298,4 @@ class Queue:
 
 def exposition(families: Sequence[GaugeMetricFamily] = ()) -> bytes:
     """Return the figures of all workers in Prometheus' text format, with `families` that were just read."""
-    registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
-    registry.register(_Families(families))
-    return generate_latest(registry)
-
-
-class _Families:
-    """Figures that were just read, as a registry takes them."""
-
-    def __init__(self, families: Sequence[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Return the figures."""
-        return iter(self._families)
+    return cells.exposition(REGISTRY, families)
