@@ -1,6 +1,8 @@
 """The tariffs that are loaded: which one is in force for a number at a moment."""
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -8,6 +10,20 @@ from farebox.core.in_force import InForce
 from farebox.core.tariff import Tariff, UnpricedError
 from farebox.directory import Number
 from farebox.tariff_files import AUTO, load_folder
+
+MAX_KEPT = 2_000  # numbers whose prices are kept at hand, a few kB each; a bound on memory
+MINUTE_MS = 60_000
+NEVER_MS = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What prices a number's messages on a day, in the span of it in which nothing of the number's account changes."""
+
+    number: Number
+    in_force: InForce
+    since_ms: int
+    until_ms: int
 
 
 class Tariffs:
@@ -18,6 +34,7 @@ class Tariffs:
         self._by_date: list[Tariff] = []
         self._by_name: dict[str, Tariff] = {}
         self._seen: object = None
+        self._kept: dict[str, _Kept] = {}
         self.reload()
 
     def reload(self) -> bool:
@@ -33,6 +50,7 @@ class Tariffs:
         tariffs = load_folder(self._folder)
         self._by_date = sorted(tariffs, key=lambda tariff: tariff.effective_from, reverse=True)
         self._by_name = {tariff.name: tariff for tariff in tariffs}
+        self._kept = {}  # behind the tariffs: who looks one up meanwhile, in another thread, keeps it in the old one
         return True
 
     def __contains__(self, name: str) -> bool:
@@ -54,10 +72,23 @@ class Tariffs:
         is loaded, that one is taken. Raises UnpricedError where the number's own regime is not loaded, or has no card
         in its currency.
         """
-        tariff, day = self.regime_at(number, now_ms)
-        return InForce(
+        day, everything = local_day(now_ms, number.zone), self._kept
+        kept = everything.get(number.number_id)
+        if (
+            kept is not None
+            and kept.number is number  # an object that was read again may have other terms
+            and kept.in_force.day == day
+            and kept.since_ms <= now_ms < kept.until_ms
+        ):
+            return kept.in_force
+        tariff = self.of(number.regime, day)
+        in_force = InForce(
             tariff, tariff.card(number.currency, day), day, number.markup, now_ms, number.abroad, number.volume
         )
+        if len(everything) >= MAX_KEPT:
+            everything.clear()
+        everything[number.number_id] = _Kept(number, in_force, *_span(number, now_ms))
+        return in_force
 
     def regime_at(self, number: Number, now_ms: int) -> tuple[Tariff, date]:
         """Return a number's regime at a moment, and its day: all that windows and pools need, card or no card."""
@@ -73,6 +104,20 @@ class Tariffs:
         return self._by_name[regime]
 
 
+def _span(number: Number, now_ms: int) -> tuple[int, int]:
+    """Return since when and until when what WhatsApp said about a number's account stays as it is now."""
+    moments = [*number.abroad.starts.values()]
+    moments += [since_ms for tiers in number.volume.tiers.values() for since_ms, _ in tiers]
+    since_ms = max((moment for moment in moments if moment <= now_ms), default=-NEVER_MS)
+    return since_ms, min((moment for moment in moments if moment > now_ms), default=NEVER_MS)
+
+
 def local_day(now_ms: int, zone: ZoneInfo) -> date:
     """Return the day of a moment in a time zone."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone).date()
+    return _day_of_minute(now_ms // MINUTE_MS, zone)
+
+
+# Zones differ from UTC by whole minutes since 1972, and change by such at whole minutes: no day begins within one.
+@lru_cache(maxsize=1_024)
+def _day_of_minute(minute: int, zone: ZoneInfo) -> date:
+    return datetime.fromtimestamp(minute * MINUTE_MS / 1000, UTC).astimezone(zone).date()

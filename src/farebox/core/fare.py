@@ -15,6 +15,7 @@ from farebox.core.webhook import Pricing, Status
 
 MARKETING = "marketing"
 TEMPLATE_CATEGORIES = frozenset({MARKETING, "utility", AUTHENTICATION})
+MAX_KNOWN = 64  # prices of one number and day that are kept; most numbers need a few (countries x categories)
 MAX_COST_FACTOR = 10  # a cost of more times what was expected is in another unit, and not to be believed
 # What webhooks call categories, in the words of the rate cards. Conversation-based pricing before 2023-06 knew two.
 CARD_CATEGORIES = {"marketing_lite": "marketing"}
@@ -39,6 +40,22 @@ def price(message: Message, *, template_category: str | None, tariff: InForce, b
     at the dearest category of its market: the webhook corrects. Raises UnpricedError where the tariff has no rate.
     """
     country = country_of(message.user)
+    if bid_amount is not None:  # bids are as many as clients like
+        return _price(message, country, template_category, tariff, bid_amount)
+    asked = (message.kind, message.category, template_category, country)
+    priced: Priced | None = tariff.known.get(asked)
+    if priced is None:
+        priced = _price(message, country, template_category, tariff, None)
+        if len(tariff.known) >= MAX_KNOWN:
+            tariff.known.clear()
+        tariff.known[asked] = priced
+    return priced
+
+
+def _price(
+    message: Message, country: str, template_category: str | None, tariff: InForce, bid_amount: int | None
+) -> Priced:
+    """Price a message. Nothing of it counts but its kind, its category, its country and, with a bid, its multiplier."""
     market = tariff.market_of_country(country)
     note = cap = None
     match message.kind:

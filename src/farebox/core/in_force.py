@@ -1,7 +1,9 @@
 """A tariff on a day, for a number: what prices its messages now."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
+from typing import Any
 
 from farebox.core.account import AUTHENTICATION, INTERNATIONAL, NO_VOLUME, NOT_ABROAD, Abroad, Volume
 from farebox.core.market import Markets
@@ -9,9 +11,12 @@ from farebox.core.markup import NO_MARKUP, Markup
 from farebox.core.tariff import Card, Offer, Rate, Tariff, month_of, rate_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InForce:
-    """A tariff on a day, for a number: what prices its messages now."""
+    """A tariff on a day, for a number: what prices its messages now.
+
+    `at_ms` may be any moment of that day between two of those at which `abroad` or `volume` change.
+    """
 
     tariff: Tariff
     card: Card
@@ -20,13 +25,15 @@ class InForce:
     at_ms: int = 0
     abroad: Abroad = NOT_ABROAD
     volume: Volume = NO_VOLUME
+    # What `fare.price` found, by all that it depends on beside the above.
+    known: dict[tuple[object, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def month(self) -> str:
         """The month that free units are counted in: "2026-11"."""
         return month_of(self.day)
 
-    @property
+    @cached_property
     def note(self) -> str | None:
         """What an operator should know about the card: that it is not the one of the day."""
         if self.card.valid_from > self.day:
@@ -44,7 +51,7 @@ class InForce:
         """Return the market of an ISO country, as `market_of` does."""
         return self.markets.of_country(country)
 
-    @property
+    @cached_property
     def markets(self) -> Markets:
         """The markets of the day, but none that the card is too old to know.
 
