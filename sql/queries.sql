@@ -61,44 +61,49 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wa
 
 -- end_holds --
 -- Ends holds by one event and books what is charged, in one statement: state, entry and balance move together.
--- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order.
+-- What several holds are told alike is said once: each of `alike` is for the holds from its `first` to its `last` place.
+-- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order, after that.
+-- It has all that is asked of a hold beside it: where no plan may hash or merge, a join of the two would look at each of
+-- one for each of the other.
 -- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
-WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::text[], $10::text[], $11::bigint[],
-                         $12::text[], $13::jsonb[])
-        AS t (hold_id, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift)
+WITH asked AS MATERIALIZED (
+    SELECT held.hold_id, alike.number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift
+    FROM unnest($2::int[], $3::int[], $4::text[], $5::bigint[], $6::jsonb[], $7::text[], $8::text[], $9::bigint[], $10::text[],
+                $11::jsonb[])
+        AS alike (first, last, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift)
+    CROSS JOIN LATERAL unnest(($1::uuid[])[first:last]) AS held (hold_id)
 ), current AS (
-    SELECT number_id, epoch, local_day(to_timestamp($9::bigint / 1000.0), timezone) AS today
-    FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
+    SELECT number_id, epoch, local_day(to_timestamp($15::bigint / 1000.0), timezone) AS today
+    FROM number WHERE number_id = ANY ($4::text[]) FOR KEY SHARE
 ), mine AS (
-    SELECT hold_id, state, epoch, fare_micros, pool
-    FROM (SELECT DISTINCT hold_id FROM asked) AS wanted JOIN hold USING (hold_id) ORDER BY hold_id FOR UPDATE OF hold
+    SELECT asked.*, hold.state, hold.epoch, hold.fare_micros, hold.pool AS aside_pool, current.epoch AS current_epoch, today
+    FROM asked JOIN current USING (number_id) JOIN hold USING (hold_id, number_id) ORDER BY hold_id FOR UPDATE OF hold
 ), claimed AS (
     INSERT INTO conversation (number_id, conversation_id, hold_id)
-    SELECT number_id, conversation_id, hold_id FROM asked JOIN mine USING (hold_id)
-    WHERE conversation_id IS NOT NULL AND billed_micros > 0 AND mine.state = ANY ($8::text[])
+    SELECT number_id, conversation_id, hold_id FROM mine
+    WHERE conversation_id IS NOT NULL AND billed_micros > 0 AND state = ANY ($14::text[])
     ON CONFLICT DO NOTHING
     RETURNING hold_id
 ), ended AS (
-    UPDATE hold SET state = $6, ended_by = $7, webhook = asked.webhook, drift = asked.drift,
-                    billed_micros = CASE WHEN asked.conversation_id IS NULL
+    UPDATE hold SET state = $12, ended_by = $13, webhook = mine.webhook, drift = mine.drift,
+                    billed_micros = CASE WHEN mine.conversation_id IS NULL
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
-                                         THEN asked.billed_micros ELSE 0 END,
-                    wamid = coalesce(hold.wamid, asked.wamid), late = hold.ended_at IS NOT NULL,
-                    pool = coalesce(asked.pool, hold.pool),
-                    conversation_until = to_timestamp(asked.conversation_until_ms / 1000.0),
-                    ended_at = to_timestamp($9::bigint / 1000.0),
-                    usage_day = CASE WHEN $7 = 'deliver' THEN current.today END
-    FROM asked JOIN current USING (number_id) JOIN mine USING (hold_id)
-    WHERE hold.hold_id = asked.hold_id AND hold.number_id = asked.number_id AND hold.state = ANY ($8::text[])
-    RETURNING hold.hold_id, hold.number_id, hold.billed_micros, current.epoch, hold.late,
-              mine.state = ANY ($14::text[]) AND mine.epoch <> current.epoch AS older,
-              mine.fare_micros AS aside_micros, mine.pool AS aside_pool,
+                                         THEN mine.billed_micros ELSE 0 END,
+                    wamid = coalesce(hold.wamid, mine.wamid), late = hold.ended_at IS NOT NULL,
+                    pool = coalesce(mine.pool, hold.pool),
+                    conversation_until = to_timestamp(mine.conversation_until_ms / 1000.0),
+                    ended_at = to_timestamp($15::bigint / 1000.0),
+                    usage_day = CASE WHEN $13 = 'deliver' THEN mine.today END
+    FROM mine
+    WHERE hold.hold_id = mine.hold_id AND hold.state = ANY ($14::text[])
+    RETURNING hold.hold_id, hold.number_id, hold.billed_micros, mine.current_epoch, hold.late,
+              mine.state = ANY ($16::text[]) AND mine.epoch <> mine.current_epoch AS older,
+              mine.fare_micros AS aside_micros, mine.aside_pool,
               hold.usage_day, hold.category, hold.market, hold.class, hold.key_id,
               hold.conversation_until IS NOT NULL AS opened
 ), booked AS (
     INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
-    SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($9::bigint / 1000.0)
+    SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($15::bigint / 1000.0)
     FROM ended WHERE billed_micros > 0
     RETURNING number_id, amount_micros
 ), charged AS (
@@ -124,7 +129,7 @@ WITH asked AS (
     ORDER BY number_id, usage_day, key_id
     ON CONFLICT (number_id, day, key_id) DO UPDATE SET billed_micros = known.billed_micros + excluded.billed_micros
 )
-SELECT hold_id, number_id, billed_micros, epoch, late, older, aside_micros, aside_pool, category, key_id,
+SELECT hold_id, number_id, billed_micros, current_epoch AS epoch, late, older, aside_micros, aside_pool, category, key_id,
        CASE WHEN billed_micros > 0 THEN usage_day::text END AS charged_day
 FROM ended;
 

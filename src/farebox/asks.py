@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum, StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from farebox.core.limits import Limit, Reached
@@ -88,8 +89,7 @@ class Decision:
     wait_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """A hold that the ledger ended: what it is billed, and what it had set aside until then.
 
     `unit` says what becomes of its free unit: "" nothing, UNIT_BACK (wallet.py), or the pool it is now of. `older`: it

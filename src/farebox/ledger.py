@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -138,21 +139,21 @@ class Ledger:
         """End holds by one event; return those that it changed. Entry, state and balance move in one statement."""
         if not ends:
             return []
+        alike: dict[tuple[Any, ...], list[UUID]] = {}
+        for hold_id, *told in ends:
+            alike.setdefault(tuple(told), []).append(hold_id)
+        lasts = list(accumulate(map(len, alike.values())))
+        firsts = [1, *(last + 1 for last in lasts[:-1])]
         rows = await self.fetch(
             "end_holds",
-            [end.hold_id for end in ends],
-            [end.number_id for end in ends],
-            [end.billed_micros for end in ends],
-            [None if end.webhook is None else json.dumps(end.webhook) for end in ends],
-            [end.wamid for end in ends],
+            [hold_id for holds in alike.values() for hold_id in holds],
+            firsts,
+            lasts,
+            *zip(*alike, strict=True),
             target(event).value,
             event.value,
             [state.value for state in sources(event)],
             now_ms,
-            [end.conversation_id for end in ends],
-            [end.conversation_until_ms for end in ends],
-            [end.pool for end in ends],
-            [None if end.drift is None else json.dumps(end.drift) for end in ends],
             [state.value for state in OPEN],
         )
         return [

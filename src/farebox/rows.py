@@ -77,19 +77,18 @@ class KnownHold:
         return (self.fare_micros, self.pool) if self.open else (0, None)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """A hold that is to end, and what it is billed."""
+class End(NamedTuple):
+    """A hold that is to end, and what it is billed, in the order of end_holds' parameters."""
 
     hold_id: UUID
     number_id: str
     billed_micros: int
-    webhook: dict[str, Any] | None = None
+    webhook: str | None = None  # JSON
     wamid: str | None = None
     conversation_id: str | None = None
     conversation_until_ms: int | None = None
-    drift: dict[str, Any] | None = None
     pool: str | None = None  # the pool that the delivery used a unit of
+    drift: str | None = None  # JSON
 
 
 @dataclass(frozen=True, slots=True)

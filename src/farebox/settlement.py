@@ -1,5 +1,6 @@
 """How holds end: ledger first, wallet last, and what a dearer bill needs taken from the wallet before (`funds.py`)."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -46,12 +47,12 @@ class Settlement:
                     hold_id=r.hold.hold_id,
                     number_id=r.hold.number_id,
                     billed_micros=r.billed_micros,
-                    webhook=r.webhook,
+                    webhook=None if r.webhook is None else json.dumps(r.webhook),
                     wamid=r.wamid,
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
                     pool=r.pool,
-                    drift=r.drift,
+                    drift=None if r.drift is None else json.dumps(r.drift),
                 )
                 for r in asked
             ],

@@ -111,10 +111,13 @@ class Wallet:
 
         Where the answer is lost the wallet may show too little until it is rebuilt: the call is not repeated.
         """
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        for hold_id, *told in closings:
+            alike.setdefault(tuple(told), []).append(str(hold_id))
         arguments = [str(epoch)]
-        for one in closings:
-            own = str(one.aside_micros), one.pool or "", one.category, one.day or "", key_counter(one.key_id)
-            arguments += [str(one.hold_id), str(one.billed_micros), one.unit, "1" if one.older else "", *own]
+        for (billed_micros, unit, older, aside_micros, pool, category, day, key_id), holds in alike.items():
+            arguments += [str(billed_micros), unit, "1" if older else "", str(aside_micros), pool or ""]
+            arguments += [category, day or "", key_counter(key_id), " ".join(holds)]
         keys = [key_of(number_id, "wallet"), key_of(number_id, "holds")]
         await self._scripts.call("close", keys, arguments, repeat=False)
 

@@ -9,7 +9,7 @@ from simulate import queries_wallets as wallets
 from simulate.tables import Database, Row
 
 _LOCKED = {
-    "record_holds": 1, "end_holds": 1, "credit_topup": 1, "carry_conversation": 3, "lock_numbers": 0,
+    "record_holds": 1, "end_holds": 3, "credit_topup": 1, "carry_conversation": 3, "lock_numbers": 0,
     "lock_idle_numbers": 0, "next_epochs": 0, "adopt_hold": 1,
 }  # fmt: skip
 LOCKING_FOR_LONG = frozenset({"lock_numbers", "lock_idle_numbers"})  # FOR UPDATE: kept to the end of the transaction

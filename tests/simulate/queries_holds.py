@@ -63,11 +63,12 @@ def holds_by_reference(db: Database, ids: Sequence[UUID], wamids: Sequence[str])
 
 
 def end_holds(
-    db: Database, ids: Any, numbers: Any, bills: Any, webhooks: Any, wamids: Any, state: str, event: str,
-    sources: Sequence[str], now_ms: int, conversation_ids: Any, untils: Any, pools: Any, drifts: Any,
-    open_: Sequence[str],
+    db: Database, ids: Sequence[UUID], firsts: Any, lasts: Any, numbers: Any, bills: Any, webhooks: Any, wamids: Any,
+    conversation_ids: Any, untils: Any, pools: Any, drifts: Any, state: str, event: str, sources: Sequence[str],
+    now_ms: int, open_: Sequence[str],
 ) -> Iterable[Row]:  # fmt: skip
-    asked = zip(ids, numbers, bills, webhooks, wamids, conversation_ids, untils, pools, drifts, strict=True)
+    alike = zip(firsts, lasts, numbers, bills, webhooks, wamids, conversation_ids, untils, pools, drifts, strict=True)
+    asked = [(hold_id, *told) for first, last, *told in alike for hold_id in ids[first - 1 : last]]
     charged = {entry.get("hold_id") for entry in db.entries}
     ended = []
     for hold_id, number_id, bill, webhook, wamid, conversation_id, until_ms, pool, drift in asked:
