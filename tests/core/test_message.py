@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farebox.core.message import BadMessageError, Kind, parse_message, storable, with_correlation
+from farebox.core.message import CORRELATION, BadMessageError, Kind, Message, parse_message, storable, with_correlation
 
 TEMPLATE = {"name": "order_update", "language": {"code": "en_US"}}
 HSM = {"namespace": "x", "element_name": "order_update", "language": {"policy": "deterministic", "code": "en_US"}}
@@ -58,6 +60,13 @@ BAD = [
     (b'{"to":7,"recipient_type":"group","type":"text"}', "id of a group"),
     (b'{"to":"1","recipient_type":"everybody","type":"text"}', "individual or group"),
     (b'{"status":"read","to":"1","text":{"body":"free?"}}', "can not also carry"),
+    (b'{"to":"1"} x', "not valid JSON"),
+    (b'{"to":"1"}{"to":"1"}', "not valid JSON"),
+    (b'{"to":"1"}\x0b', "not valid JSON"),
+    (b"{\xff}", "not valid JSON"),
+    (b"{\0", "not valid JSON"),
+    (b'"to"', "must be a JSON object"),
+    (b'{"to":"1","text":{"a":1,"a":1}}', "given twice"),
 ]
 
 
@@ -65,6 +74,27 @@ BAD = [
 def test_what_can_not_be_priced_is_refused_in_one_sentence(body: bytes, said: str) -> None:
     with pytest.raises(BadMessageError, match=said):
         parse_message(body)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("space", ["", " \t\r\n"])
+def test_json_is_read_in_every_encoding_that_it_may_have(encoding: str, space: str) -> None:
+    body = space + json.dumps({"to": "1", CORRELATION: "Zürich"}, ensure_ascii=False) + space
+    message = parse_message(body.encode(encoding))
+    assert (message.user, message.client_reference, message.has_correlation) == ("1", "Zürich", True)
+
+
+def test_decimals_are_exact() -> None:
+    body = b'{"to":"1","type":"template","template":%s,"bid_spec":{"per_message_bid_multiplier":1.10000000000000001}}'
+    message = parse_message(body % json.dumps(TEMPLATE).encode())
+    assert message.bid_multiplier == Decimal("1.10000000000000001")
+
+
+def test_messages_are_values() -> None:
+    one, same = (parse_message(b'{"to":"1","text":{"body":"x"}}') for _ in range(2))
+    assert (one, hash(one)) == (same, hash(same))
+    assert replace(one, user="2") == Message(Kind.SERVICE, "2")
+    assert one.user == "1"
 
 
 def test_a_template_is_named_with_its_language() -> None:

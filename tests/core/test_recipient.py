@@ -1,9 +1,12 @@
+import re
+
 import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from phonenumbers import SUPPORTED_REGIONS, PhoneNumberType
+from phonenumbers import SUPPORTED_REGIONS, PhoneMetadata, PhoneNumberType
 
+from farebox.core import recipient
 from farebox.core.recipient import MAX_DIGITS, UNKNOWN, Recipient, RecipientError, Recipients, country_of
 
 # country of the business, what the client wrote -> user, country
@@ -173,6 +176,27 @@ def test_the_country_is_the_one_that_the_library_finds() -> None:
             assert Recipients(UNKNOWN).resolve(user).user == user
             checked += 1
     assert checked > 1000
+
+
+SHARED = [code for code, countries in recipient._COUNTRIES.items() if len(countries) > 1]
+
+
+@given(st.sampled_from(SHARED), st.integers(0, 14).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n)))
+@example("1", "2425551234")
+@example("1", "6505551234\n")
+@example("1", "65055512345")
+@example("7", "701123456")
+@example("590", "690001234")
+def test_one_search_finds_the_first_country_that_claims_a_number(code: str, national: str) -> None:
+    plans = recipient._plans(code)
+
+    def claims(plan: recipient._Plan) -> bool:
+        leading = PhoneMetadata.metadata_for_region(plan.country).leading_digits
+        if leading:
+            return re.match(leading, national) is not None
+        return len(national) in plan.lengths and plan.in_use.fullmatch(national) is not None
+
+    assert recipient._plan_of(code, national) is next((plan for plan in plans if claims(plan)), plans[0])
 
 
 MOBILES = {c: phonenumbers.example_number_for_type(c, PhoneNumberType.MOBILE) for c in sorted(SUPPORTED_REGIONS)}

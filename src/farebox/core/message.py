@@ -5,17 +5,18 @@ Source of the fields: Meta, "Messages API" (developers.facebook.com, business-me
 """
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from farebox.core.money import read_decimal
 from farebox.core.recipient import UNKNOWN, RecipientError, Recipients
+from farebox.core.value import value
 
+BLANKS = " \t\n\r"  # JSON's white space
 CORRELATION = "biz_opaque_callback_data"  # a field of the send that its status webhooks bring back
 MAX_NAME = 512  # Meta's limit on a template's name; languages are shorter still
+ONCE = Decimal(1)
 MAX_MULTIPLIER = 1_000  # of a maximum price; Meta names no limit, beyond this it is a slip of the keyboard
 ANYWHERE = Recipients(UNKNOWN)  # of a business number whose country is not known: every number is international
 
@@ -35,7 +36,7 @@ class BadMessageError(ValueError):
     """The body can not be understood as a message. The text is one sentence for the developer who sent it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """The facts of one send."""
 
@@ -46,7 +47,7 @@ class Message:
     template_name: str = ""
     template_language: str = ""
     client_reference: str = ""
-    bid_multiplier: Decimal = Decimal(1)  # of a marketing template with a maximum price: this send's share of it
+    bid_multiplier: Decimal = ONCE  # of a marketing template with a maximum price: this send's share of it
     has_correlation: bool = False  # the client uses the correlation field itself: its value is left alone
 
 
@@ -66,26 +67,32 @@ def parse_message(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
     type_ = fields.get("type") or "text"
     if not isinstance(type_, str):
         raise BadMessageError("type must be a string")
+    user, group_id = ("", _group(fields)) if recipient_type == "group" else (_user(fields, recipients), "")
+    kind, category, template_name, template_language, bid_multiplier = Kind.SERVICE, "", "", "", ONCE
+    if type_ in ("template", "hsm"):
+        kind, template = Kind.TEMPLATE, fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm"))
+        template_name, template_language = _template(template)
+        bid_multiplier = _bid_multiplier(fields.get("bid_spec"))
+    elif "template" in fields or "hsm" in fields:
+        raise BadMessageError("a message with a template must have the type template")
+    elif (asked := fields.get("category")) in ("utility", "authentication"):
+        kind, category = Kind.DIRECT, asked
+    elif asked not in (None, "service"):
+        raise BadMessageError("category must be utility, authentication or service")
+    elif type_ == "reaction":
+        kind = Kind.REACTION
     reference = fields.get(CORRELATION)
-    common = partial(
-        Message,
-        user="" if recipient_type == "group" else _user(fields, recipients),
-        group_id=_group(fields) if recipient_type == "group" else "",
+    return Message(
+        kind,
+        user,
+        group_id,
+        category,
+        template_name,
+        template_language,
         client_reference=storable(reference) if isinstance(reference, str) else "",
+        bid_multiplier=bid_multiplier,
         has_correlation=CORRELATION in fields,
     )
-    if type_ in ("template", "hsm"):
-        name, language = _template(fields.get("template") if type_ == "template" else _from_hsm(fields.get("hsm")))
-        multiplier = _bid_multiplier(fields.get("bid_spec"))
-        return common(Kind.TEMPLATE, template_name=name, template_language=language, bid_multiplier=multiplier)
-    if "template" in fields or "hsm" in fields:
-        raise BadMessageError("a message with a template must have the type template")
-    category = fields.get("category")
-    if category in ("utility", "authentication"):
-        return common(Kind.DIRECT, category=category)
-    if category not in (None, "service"):
-        raise BadMessageError("category must be utility, authentication or service")
-    return common(Kind.REACTION if type_ == "reaction" else Kind.SERVICE)
 
 
 def parse_call(body: bytes, recipients: Recipients = ANYWHERE) -> Message:
@@ -120,14 +127,21 @@ def storable(text: str) -> str:
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        # Decoded as json.loads does; it would build a decoder for every body.
-        fields = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        text = body.decode(_encoding(body), "surrogatepass").strip(BLANKS)
+        fields, end = _DECODER.raw_decode(text)  # as json.loads does, which would build a decoder for every body
     except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
         raise BadMessageError(str(reason)) from None
+    if end < len(text):
+        raise BadMessageError("the body is not valid JSON")
     if not isinstance(fields, dict):
         raise BadMessageError("the body must be a JSON object")
     return fields
+
+
+def _encoding(body: bytes) -> str:
+    """Return what JSON is written in. Nearly all bodies need no closer look: a brace, and no NUL behind it."""
+    return "utf-8" if body[:1] == b"{" and body[1:2] != b"\0" else json.detect_encoding(body)
 
 
 def _user(fields: dict[str, Any], recipients: Recipients) -> str:
@@ -137,7 +151,7 @@ def _user(fields: dict[str, Any], recipients: Recipients) -> str:
         if value is None:
             continue
         # Some clients send the number as a JSON number, and Meta takes it.
-        if not isinstance(value, str | int) or isinstance(value, bool):
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
             raise BadMessageError(f"{name} must be a phone number or a user id")
         try:
             return recipients.resolve(str(value)).user
@@ -174,7 +188,7 @@ def _bid_multiplier(spec: object) -> Decimal:
     """Return what a send multiplies its template's maximum price with; it decides how much is set aside."""
     value = spec.get("per_message_bid_multiplier") if isinstance(spec, dict) else None
     if value is None:
-        return Decimal(1)
+        return ONCE
     multiplier = read_decimal(str(value)) if isinstance(value, int | str | Decimal) else None
     if multiplier is None or isinstance(value, bool) or not 0 < multiplier <= MAX_MULTIPLIER:
         raise BadMessageError(

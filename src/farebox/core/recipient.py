@@ -3,8 +3,8 @@
 The numbering plans are data of phonenumbers, the Python port of Google's libphonenumber. Only its metadata is used:
 the patterns are compiled here, once per country, and nothing is kept per recipient, so a million of them cost no more
 memory than one. Measured (tests/benchmarks/markets.py; Python 3.11, one core of a small server): import of
-phonenumbers 20 ms and 1.6 MB, plans of the 26 countries behind +1 on first use 25 ms, of the whole world 170 ms and
-2.5 MB; a country 0.5 us on average and 3 us behind +1, a recipient 3 to 9 us, for random digits of the whole world.
+phonenumbers 20 ms and 1.6 MB, plans of the 26 countries behind +1 on first use 25 ms, of the whole world 200 ms and
+2.6 MB; a country 0.5 us on average and 2 us behind +1, a recipient 2 to 6 us, for random digits of the whole world.
 
 Rules of the platform: plus, blanks, hyphens and brackets are allowed; without a plus the country calling code of the
 *business number* is put in front (Meta, "Cloud API, Messages, phone number formats", developers.facebook.com). But most
@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY, PhoneMetadata, PhoneNumberDesc
 
@@ -39,8 +40,7 @@ class RecipientError(ValueError):
     """The text can not be a recipient. The sentence is for the developer who sent it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """A user as WhatsApp names one: E.164 digits without plus, or a business-scoped user id; and the ISO country."""
 
     user: str
@@ -65,11 +65,11 @@ _INTERNATIONAL_FROM = {Fit.NONE: Fit.NONE, Fit.SHAPE: Fit.FIXED, Fit.FIXED: Fit.
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The numbering plan of one country, compiled. `leading` is how some plans of a shared calling code are told."""
+    """The numbering plan of one country, compiled. `claim` tells its numbers from others of the same calling code."""
 
     country: str
     calling_code: str
-    leading: re.Pattern[str] | None
+    claim: str
     shape: re.Pattern[str]
     lengths: frozenset[int]
     in_use: re.Pattern[str]
@@ -80,7 +80,7 @@ class _Plan:
 
     def fit(self, national: str) -> Fit:
         """Tell how well a national number, without prefix, fits."""
-        if not self.has_shape(national):
+        if len(national) not in self.lengths or not self.shape.fullmatch(national):
             return Fit.NONE
         if self.mobile.fullmatch(national):
             return self.mobile_fit
@@ -89,12 +89,6 @@ class _Plan:
     def has_shape(self, national: str) -> bool:
         """Tell whether the plan has numbers of this form and length."""
         return len(national) in self.lengths and self.shape.fullmatch(national) is not None
-
-    def claims(self, national: str) -> bool:
-        """Tell whether a number of the shared calling code is this country's."""
-        if self.leading is not None:
-            return self.leading.match(national) is not None
-        return len(national) in self.lengths and self.in_use.fullmatch(national) is not None
 
     def without_prefix(self, national: str) -> str:
         """Return a number without its national prefix ("0" in Germany, "8" in Russia) and carrier code.
@@ -159,7 +153,7 @@ class Recipients:
         where they can be one; otherwise, or where they clearly are better as such, international ones. A number that
         nobody has is no error here: WhatsApp refuses it, and the hold is given back.
         """
-        if USER_ID.fullmatch(to):
+        if to[2:3] == "." and USER_ID.fullmatch(to):
             return Recipient(to, to[:2])
         plus, digits = _digits(to)
         if plus:
@@ -180,10 +174,9 @@ class Recipients:
             return _international(digits)[0]
         code, national = home.calling_code, home.without_prefix(digits)
         plan = _plan_of(code, national)
-        fit = plan.fit(national)
-        own_code = digits.startswith(code)
-        if own_code and digits[len(code) :] == national:  # 1 650 ... from a business behind +1: both readings agree
+        if digits == code + national:  # 1 650 ... from a business behind +1: both readings agree
             return Recipient(digits, plan.country)
+        fit, own_code = plan.fit(national), digits.startswith(code)
         if own_code or fit < Fit.EITHER:
             recipient, other = _international(digits)
             # A draw goes to the full number behind the business's own calling code, since its own country is where its
@@ -224,8 +217,8 @@ def _international(digits: str) -> tuple[Recipient, Fit]:
 def _calling_code(digits: str) -> str:
     """Return the country calling code of international digits; no code is the beginning of another."""
     for length in (1, 2, 3):
-        if digits[:length] in _COUNTRIES:
-            return digits[:length]
+        if (code := digits[:length]) in _COUNTRIES:
+            return code
     return ""
 
 
@@ -238,7 +231,10 @@ def _plan_of(code: str, national: str) -> _Plan:
     than the library's data more often than they are made up.
     """
     plans = _plans(code)
-    return next((plan for plan in plans if plan.claims(national)), plans[0]) if len(plans) > 1 else plans[0]
+    if len(plans) == 1:
+        return plans[0]
+    found = _claims(code).match(national)
+    return plans[0] if found is None else plans[(found.lastindex or 1) - 1]
 
 
 # The caches below are bounded by the world: about 245 countries behind 200 calling codes.
@@ -249,11 +245,21 @@ def load_plans() -> None:
     for code, countries in _COUNTRIES.items():
         if countries:
             _plans(code)
+        if len(countries) > 1:
+            _claims(code)
 
 
 @cache
 def _plans(code: str) -> tuple[_Plan, ...]:
     return tuple(_plan(country) for country in _COUNTRIES[code])
+
+
+@cache
+def _claims(code: str) -> re.Pattern[str]:
+    """Compile what the plans of a shared calling code claim, each in a group of its own: one search finds the first."""
+    claims = re.compile("|".join(f"({plan.claim})" for plan in _plans(code)))
+    assert claims.groups == len(_plans(code)), f"a plan behind +{code} has groups of its own"
+    return claims
 
 
 @cache
@@ -267,13 +273,16 @@ def _plan(country: str) -> _Plan:
         metadata.personal_number, metadata.pager, metadata.uan, metadata.voicemail,
     )  # fmt: skip
     code, prefix = str(metadata.country_code), metadata.national_prefix_for_parsing
+    lengths = frozenset(n for n in metadata.general_desc.possible_length if n + len(code) <= MAX_DIGITS)
+    in_use = _pattern(metadata.mobile, *others)
+    of_lengths = "|".join(rf"\d{{{length}}}" for length in sorted(lengths))
     return _Plan(
         country,
         code,
-        re.compile(metadata.leading_digits) if metadata.leading_digits else None,
+        metadata.leading_digits or rf"(?=(?:{of_lengths})\Z)(?:{in_use.pattern})\Z",
         _pattern(metadata.general_desc),
-        frozenset(n for n in metadata.general_desc.possible_length if n + len(code) <= MAX_DIGITS),
-        _pattern(metadata.mobile, *others),
+        lengths,
+        in_use,
         _pattern(metadata.mobile),
         Fit.EITHER if metadata.same_mobile_and_fixed_line_pattern else Fit.MOBILE,
         re.compile(prefix) if prefix else None,
