@@ -6,13 +6,7 @@
 -- answer. It does not wait for a change of the number's settings.
 -- A hold of a keyed send is recorded only while the claim is still that attempt's own, and marks it as sent (`claimed`).
 WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                         $17::bigint[], $18::bigint[], $19::text[], $20::uuid[], $21::boolean[], $22::bigint[], $23::bigint[],
-                         $24::bigint[], $25::uuid[], $26::uuid[], $27::uuid[])
-        AS t (hold_id, number_id, epoch, class, fare_micros, regime, category, market, why, rate_source, state_evidence, pool,
-              recipient, template, note, client_reference, created_ms, expires_ms, opens, rides, overdrawn,
-              rate_micros, markup_micros, tax_micros, sent_with, claim_id, key_id)
+    SELECT * FROM unnest($1::new_hold[])
 ), current AS (
     SELECT number_id, epoch FROM number WHERE number_id = ANY ($2::text[]) FOR KEY SHARE
 ), claimed AS (

@@ -84,7 +84,7 @@ class Ledger:
 
     async def record(self, hold: NewHold) -> bool:
         """Record a hold; False where its wallet's epoch is no longer the number's: nothing may leave on it."""
-        return await self._records.submit(hold)
+        return await self._records.hand_over(hold)
 
     async def check_claim(self, claim_id: UUID | None) -> None:
         """Raise ClaimLostError where an attempt does not have the claim of its Idempotency-Key any more."""
@@ -237,8 +237,8 @@ class Ledger:
         await self.fetch("note", what, kind, subject, *documents)
 
     async def _record_batch(self, holds: list[NewHold]) -> list[bool]:
-        columns = zip(*holds, strict=True)
-        recorded = {row["hold_id"] for row in await self.fetch("record_holds", *columns)}
+        numbers = list({hold.number_id for hold in holds})
+        recorded = {row["hold_id"] for row in await self.fetch("record_holds", holds, numbers)}
         return [hold.hold_id in recorded for hold in holds]
 
     async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None]]) -> list[None]:

@@ -11,7 +11,7 @@ from farebox.core.hold import OPEN, State
 
 
 class NewHold(NamedTuple):
-    """A hold to be recorded, with everything that will explain it, in the order of record_holds' parameters."""
+    """A hold to be recorded, with everything that will explain it, in the order of the type new_hold (sql/0035)."""
 
     hold_id: UUID
     number_id: str

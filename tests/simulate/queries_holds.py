@@ -10,12 +10,9 @@ from farebox.rows import NewHold
 from farebox.tariffs import local_day
 from simulate.tables import NEW_HOLD, Database, Row
 
-COLUMNS = NewHold._fields
 
-
-def record_holds(db: Database, *columns: Sequence[Any]) -> Iterable[Row]:
-    asked = [dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
-    for hold in asked:
+def record_holds(db: Database, holds: Sequence[NewHold], _numbers: Sequence[str]) -> Iterable[Row]:
+    for hold in (new._asdict() for new in holds):
         assert hold.pop("claim_id") is None, "no send of a simulated life has an idempotency key"
         if db.numbers[hold["number_id"]]["epoch"] != hold["epoch"] or hold["hold_id"] in db.holds:
             continue

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from simulate.queries_holds import COLUMNS
+from farebox.rows import NewHold
 from simulate.tables import NEW_HOLD, Database, Row
 
 
@@ -45,7 +45,7 @@ def adopt_hold(
     if own in db.claims.values():
         return []
     db.claims[number_id, wamid] = own
-    hold = dict.fromkeys(COLUMNS) | NEW_HOLD | {
+    hold = dict.fromkeys(NewHold._fields) | NEW_HOLD | {
         "hold_id": own, "number_id": number_id, "epoch": db.numbers[number_id]["epoch"], "state": state,
         "class": class_, "fare_micros": 0, "regime": regime, "category": category, "market": market, "why": why,
         "rate_source": source, "state_evidence": "", "recipient": user, "wamid": wamid,
