@@ -1,7 +1,6 @@
 """A quote says what a send would do, and leaves no trace."""
 
 import random
-from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -189,7 +188,7 @@ async def test_a_judgement_is_what_a_take_would_do_in_any_state(gate: Gate) -> N
         for name, fields in (("wallet", state.wallet), (f"user:{USER}", state.recipient)):
             if fields:
                 await gate.wallet._redis.hset(key_of(str(number), name), mapping={**fields})
-        taken = await gate.wallet.take(replace(ask, mode=Mode.ENFORCE))
+        taken = await gate.wallet.take(ask._replace(mode=Mode.ENFORCE))
         assert isinstance(taken, Decision)
         dry, part = judgement.decision, judgement.part
         assert (dry.taken, dry.parts) == (taken.taken, taken.parts)

@@ -15,9 +15,8 @@ that is refused by the ledger, because its epoch is no longer the number's.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from farebox import metrics
@@ -46,8 +45,7 @@ log = logging.getLogger(__name__)
 MAX_TRIES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Fare:
+class Fare(NamedTuple):
     """What is to be paid for one recipient: the user, the offer, and whose windows count (the group's, in a group)."""
 
     user: str
@@ -55,8 +53,7 @@ class Fare:
     windows_of: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """Holds that both stores know (one, or one for each member of a group): the message may leave."""
 
     hold_ids: tuple[UUID, ...]
@@ -72,8 +69,7 @@ class Reserved:
         return self.hold_ids[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """There are not enough funds, a spend limit would be exceeded, or it comes too fast; nothing was changed."""
 
     available_micros: int
@@ -117,7 +113,7 @@ class Funds:
         for _ in range(MAX_TRIES):
             now_ms = sent.at_ms if sent else self._clock.now_ms()
             ids = [sent.hold_id] if sent else [new_hold_id(now_ms) for _ in fares]
-            ask = _ask(number, dict(zip(ids, fares, strict=True)), now_ms, key=limited, has_left=sent is not None)
+            ask = _ask(number, ids, fares, now_ms, key=limited, has_left=sent is not None)
             decision = await self._wallet.take(ask)
             if isinstance(decision, Gap):
                 await self._rebuild.close(decision, number, [fare.windows_of for fare in fares])
@@ -298,14 +294,18 @@ class Funds:
             log.warning("holds %s are left to the sweep: %s", ", ".join(map(str, hold_ids)), error)
 
 
-def _ask(number: Number, fares: dict[UUID, Fare], now_ms: int, *, key: Key | None, has_left: bool) -> Ask:
+def _ask(
+    number: Number, ids: Sequence[UUID], fares: Sequence[Fare], now_ms: int, *, key: Key | None, has_left: bool
+) -> Ask:
     """Return what the wallet is asked about a send, by the number's rules and the limits of its key."""
     limits = number.limits + key.limits if key else number.limits
     return Ask(
         number_id=number.number_id,
         parts=tuple(
-            Part(str(hold_id), fare.windows_of, fare.priced.offer.category, fare.priced.offer.wire)
-            for hold_id, fare in fares.items()
+            [
+                Part(str(hold_id), fare.windows_of, fare.priced.offer.category, fare.priced.offer.wire)
+                for hold_id, fare in zip(ids, fares, strict=True)
+            ]
         ),
         block_at_micros=number.block_at_micros,
         cover=number.funds_rule == "cover",

@@ -23,7 +23,7 @@ def decision_of(epoch: str, send: list[Any], limits: Sequence[Limit]) -> Decisio
         taken=outcome in ("taken", "overdrawn"),
         overdrawn=outcome == "overdrawn",
         available_micros=int(available),
-        parts=tuple(Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts),
+        parts=tuple([Taken(term - 1, evidence, bool(paid), rides) for term, evidence, paid, rides, *_ in parts]),
         epoch=int(epoch),
         reached=Reached(limits[reached[0] - 1], int(reached[1])) if reached else None,
         wait_ms=int(wait_ms),

@@ -71,7 +71,7 @@ class Wallet:
     async def take(self, ask: Ask) -> Decision | Gap:
         """Decide about a send and take its fare in one step; a gap where the ledger must be read first."""
         server = self._scripts.server(key_of(ask.number_id, "wallet"))
-        return await self._takes[server].submit(ask)
+        return await self._takes[server].hand_over(ask)
 
     async def state(self, number_id: str, user: str) -> State | Gap:
         """Return everything that a decision about a user looks at; a gap where the ledger must be read first."""

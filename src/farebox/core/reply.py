@@ -6,7 +6,7 @@ only `message`, others only `error_data.details`, so the sentence stands in both
 
 import json
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 OUT_OF_FUNDS = (
@@ -42,7 +42,7 @@ class Reply:
 
     def with_headers(self, *headers: tuple[str, str]) -> "Reply":
         """Return the same answer with further headers."""
-        return replace(self, headers=(*self.headers, *headers))
+        return Reply(self.status, self.body, (*self.headers, *headers))
 
 
 def accepted_reply(dialect: Dialect, wamid: str, *, to: str, wa_id: str, call: bool) -> Reply:
