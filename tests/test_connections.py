@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from farebox import connections
-from farebox.connections import Connections, FateUnknownError, NotSentError
+from farebox.connections import Connections, FateUnknownError, NotSentError, header_lines
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEADERS = (("Content-Type", "application/json"), ("X-Name", "a\u00fc"))
@@ -57,7 +57,7 @@ async def opened(*answers: bytes | None, timeout_s: float = 5) -> AsyncIterator[
 
 
 async def post(made: Connections) -> tuple[int, bytes]:
-    reply = await made.post("/v23.0/1/messages?x=%2F", HEADERS, b"{}")
+    reply = await made.post("/v23.0/1/messages?x=%2F", header_lines(HEADERS), b"{}")
     return reply.status, reply.body
 
 
@@ -131,7 +131,7 @@ async def test_nothing_leaves_where_nobody_listens_or_a_header_holds_a_line_brea
     async with opened(OK) as (server, made):
         for name, value in (("X", "a\r\nY: b"), ("X", "a\nb"), ("X\r\nY", "a"), ("X", "a\0")):
             with pytest.raises(NotSentError):
-                await made.post("/m", ((name, value),), b"")
+                await made.post("/m", header_lines([(name, value)]), b"")
         assert server.asked == []
     with pytest.raises(NotSentError):
         await post(Connections("http://127.0.0.1:9", timeout_s=5))

@@ -1,9 +1,9 @@
 """Who is calling, for which number, and with which token the call goes on to WhatsApp."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
 from farebox.core.path import Route
 from farebox.core.reply import CODE_PARAMETER, CODE_PERMISSION, CODE_TOKEN, Dialect, Reply, error_reply
@@ -24,14 +24,13 @@ NOT_PASSED_ON = ("Expect", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-
 HONOURED_HERE = ("Idempotency-Key",)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request of an application, free of any server's types."""
 
     method: str
     raw_path: str
     query: str
-    headers: CIMultiDict[str]
+    headers: MultiMapping[str]
     body: bytes = b""
 
 
@@ -43,8 +42,7 @@ class DeniedError(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request that may go on: the number that is meant (if any is), and the token to go on with."""
 
     request: Request
@@ -53,12 +51,13 @@ class Call:
     client_token: str
     upstream_token: str
     key: Key | None = None  # a farebox key that it brought
+    lines: bytes | None = None  # its headers as they go upstream, where they were written before (heads.py)
 
     def with_body(self, body: bytes) -> "Call":
         """Return the same call with its body, which is read only once the caller is admitted."""
         of = self.request
         request = Request(of.method, of.raw_path, of.query, of.headers, body)
-        return Call(request, self.route, self.number, self.client_token, self.upstream_token, self.key)
+        return Call(request, self.route, self.number, self.client_token, self.upstream_token, self.key, self.lines)
 
     def path_qs(self) -> str:
         """Return path and query as they go upstream: byte for byte, unless they carry the client's token."""

@@ -19,10 +19,10 @@ from farebox.config import Settings
 from farebox.daily import reconcile_daily
 from farebox.drain import drain
 from farebox.gate import Gate, open_gate
+from farebox.lane import LaneServer
 from farebox.ledger import LedgerUnavailableError
 from farebox.listening import IDLE_S, Listening, leave_all, tls_context
-from farebox.malformed import AppRunner, Server
-from farebox.server import Gateway, refuse
+from farebox.malformed import AppRunner
 from farebox.sweep import Sweep
 from farebox.tariff_files import TariffError
 from farebox.topups import look_at_all
@@ -63,9 +63,7 @@ CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 def gateway_runner(gate: Gate) -> web.ServerRunner:
     """Return the gateway port's server. Bodies are not decoded here: their Content-Encoding would become a lie."""
-    server = Server(
-        Gateway(gate).handle, refuse=refuse, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S
-    )
+    server = LaneServer(gate, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S)
     return web.ServerRunner(server, shutdown_timeout=DRAIN_S)
 
 

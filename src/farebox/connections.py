@@ -55,11 +55,14 @@ class Connections:
         for connection in list(self._open):
             connection.close()
 
-    async def post(self, path_qs: str, headers: Iterable[tuple[str, str]], body: bytes) -> Reply:
-        """Post a body and return the answer as it came. Raises NotSentError or FateUnknownError."""
+    async def post(self, path_qs: str, lines: bytes, body: bytes) -> Reply:
+        """Post a body and return the answer as it came. Raises NotSentError or FateUnknownError.
+
+        `lines` are the headers as `header_lines` writes them.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
-        head = self._head(path_qs, headers, len(body))
+        head = self._first_lines(path_qs, len(body)) + lines + b"\r\n"
         connection = self._take(loop.time()) or await self._connect(loop, deadline)
         try:
             return await connection.exchange(head + body, deadline)
@@ -70,13 +73,9 @@ class Connections:
             else:
                 connection.close()
 
-    def _head(self, path_qs: str, headers: Iterable[tuple[str, str]], length: int) -> bytes:
-        lines = [f"POST {self._prefix}{path_qs} HTTP/1.1\r\n{self._authority}Content-Length: {length}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers]
-        head = "".join(lines)
-        if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
-            raise NotSentError("a header holds a line break")
-        return (head + "\r\n").encode("utf-8", "surrogateescape")
+    def _first_lines(self, path_qs: str, length: int) -> bytes:
+        first = f"POST {self._prefix}{path_qs} HTTP/1.1\r\n{self._authority}Content-Length: {length}\r\n"
+        return _checked(first, 3).encode("utf-8", "surrogateescape")
 
     def _take(self, now: float) -> "_Connection | None":
         """Return an idle connection; those that have been idle for long are closed."""
@@ -99,6 +98,19 @@ class Connections:
         except (OSError, TimeoutError) as error:
             raise NotSentError(type(error).__name__) from error
         return connection
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Write headers as they go out; raises NotSentError where one holds a line break."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    return _checked("".join(lines), len(lines)).encode("utf-8", "surrogateescape")
+
+
+def _checked(text: str, lines: int) -> str:
+    """Return so many lines of a head, none of which is more than one: what stands in a header stays in it."""
+    if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
+        raise NotSentError("a header holds a line break")
+    return text
 
 
 class _Connection(asyncio.Protocol):
@@ -157,7 +169,7 @@ class _Answer:
         self.whole = whole
         self.reusable = False
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[str, str]] = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._headers_bytes = 0
         self._body = bytearray()
         self._in_body = False
@@ -175,7 +187,7 @@ class _Answer:
 
     def end(self, error: Exception | None) -> None:
         """The connection is gone: an answer without a length ends with it, any other is torn."""
-        framed = any(name.lower() in ("content-length", "transfer-encoding") for name, _ in self._headers)
+        framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
         if error is None and self._in_body and not framed and not self.whole.done():
             self._finish()
         else:
@@ -189,7 +201,7 @@ class _Answer:
         self._headers_bytes += len(name) + len(value)
         if self._headers_bytes > MAX_HEADERS_BYTES:
             self.fail(TOO_LARGE)
-        self._headers.append((name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._parser.get_status_code() >= 200:
@@ -208,4 +220,8 @@ class _Answer:
             self._finish()
 
     def _finish(self) -> None:
-        self.whole.set_result(Reply(self._parser.get_status_code(), bytes(self._body), tuple(self._headers)))
+        headers = [
+            (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+            for name, value in self._headers
+        ]
+        self.whole.set_result(Reply(self._parser.get_status_code(), bytes(self._body), tuple(headers)))

@@ -111,6 +111,7 @@ class Directory:
 
     def __init__(self, vault: Vault | None = None) -> None:
         self.vault = vault or Vault()
+        self.version = 0  # grows with every change of numbers and keys: what was worked out from them is void then
         self.used: dict[UUID, int] = {}  # keys that were used lately, and when: to be written down
         self.numbers: dict[str, Number] = {}
         self.wabas: dict[str, list[Number]] = {}
@@ -180,6 +181,7 @@ class Directory:
                 if number.webhook_secret:
                     secrets_.setdefault(digest(number.webhook_secret), []).append(number)
             self.numbers, self.wabas, self._webhook_secrets = numbers, wabas, secrets_
+            self.version += 1
 
     def _opened(self, number: Number) -> Number:
         """Return a number with its secrets opened."""
@@ -207,6 +209,7 @@ class Directory:
                 if row["previous_digest"] is not None:
                     keys[row["previous_digest"]] = replace(key, until_ms=row["previous_until_ms"])
             self._keys = keys
+            self.version += 1
 
     async def note_use(self, ledger: Ledger) -> None:
         """Write down which keys were used since the last time, and when."""

@@ -14,7 +14,7 @@ from farebox import metrics, outage
 from farebox.access import Call
 from farebox.answered import give_back, note_accepted
 from farebox.answers import ids_of
-from farebox.connections import FateUnknownError, NotSentError
+from farebox.connections import FateUnknownError, NotSentError, header_lines
 from farebox.core.fare import Priced, price
 from farebox.core.message import BadMessageError, Kind, Message, parse_call, parse_message, with_correlation
 from farebox.core.money import format_micros
@@ -288,10 +288,13 @@ async def _post(gate: Gate, call: Call, body: bytes, claim: Claim | None) -> Rep
     """Hand a message to the upstream. From here on its answer is kept for its key, unless nothing left after all."""
     if claim is not None:
         claim.left = True
-    headers = call.headers()
-    hand_on(headers)
+    lines = call.lines
+    if lines is None:
+        headers = call.headers()
+        hand_on(headers)
+        lines = header_lines(headers.items())
     try:
-        return await gate.upstream.send(call.path_qs(), headers, body)
+        return await gate.upstream.send(call.path_qs(), lines, body)
     except NotSentError:
         if claim is not None:
             claim.left = False

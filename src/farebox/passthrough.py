@@ -116,4 +116,4 @@ async def _json_answer(
 
 
 def _headers(answer: aiohttp.ClientResponse) -> list[tuple[str, str]]:
-    return list(end_to_end(answer.headers.items()))
+    return end_to_end(answer.headers.items())

@@ -5,9 +5,9 @@ import logging
 from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
-from farebox.access import DeniedError, Request, admit
+from farebox.access import Call, DeniedError, Request, admit
 from farebox.address import MAX_ADDRESS_BYTES, answer_address, is_about_address
 from farebox.core.path import BadPathError, dialect_of, read_path
 from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply, error_reply
@@ -29,6 +29,8 @@ NO_TUNNEL = (
     "This gateway opens no tunnel: what it can not read it can not account for. Let the client send plain requests to "
     "it as its HTTP proxy, or let the name graph.facebook.com lead to it, with a certificate that the client trusts."
 )
+FAILED = "The gateway failed on this request. Nothing more is known here; its log says why."
+NOT_PLAIN = ("Expect", "Content-Encoding", "Transfer-Encoding", "Trailer", "Upgrade")  # headers that ask for more
 REQUEST_ID = "X-Request-Id"  # as it came, or a new one; answers and log lines carry it
 
 
@@ -72,8 +74,7 @@ class Gateway:
             raise  # the client is gone, or half an answer is out
         except Exception:
             log.exception("a request failed")
-            sentence = "The gateway failed on this request. Nothing more is known here; its log says why."
-            return _error(request, 500, sentence)
+            return _error(request, 500, FAILED)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "CONNECT":
@@ -85,19 +86,9 @@ class Gateway:
         if raw_path.startswith(WEBHOOKS):
             return to_response(await self._webhook(request, raw_path, query))
         try:
-            route = read_path(
-                request.method,
-                raw_path,
-                query,
-                d360_key=D360_KEY in request.headers,
-                pass_unknown_sends=self._gate.settings.unknown_sends == "pass",
-            )
+            call = self._admitted(request.method, raw_path, query, request.headers)
         except BadPathError as error:
             return _error(request, 400, str(error))
-        headers = CIMultiDict(request.headers)
-        try:
-            received = Request(request.method, raw_path, query, headers)
-            call = admit(self._gate.directory, route, received, self._gate.clock.now_ms())
         except DeniedError as error:
             return to_response(error.reply)
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -105,19 +96,59 @@ class Gateway:
         if is_about_address(call):
             body = await _read(request, MAX_ADDRESS_BYTES, self._gate.settings.client_timeout_s)
             return to_response(answer_address(call.with_body(body)))
-        if not route.send:
+        if not call.route.send:
             return await pass_through(self._gate, call, request)
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            return to_response(_reply(route.dialect, 415, "Send the message without Content-Encoding."))
+            return to_response(_reply(call.route.dialect, 415, "Send the message without Content-Encoding."))
         try:
             body = await _read(request, self._gate.settings.max_send_bytes, self._gate.settings.client_timeout_s)
         except TooLargeError:
             sentence = (
                 f"The message is larger than {self._gate.settings.max_send_bytes} bytes; send media by id or link."
             )
-            return to_response(_reply(route.dialect, 413, sentence))
+            return to_response(_reply(call.route.dialect, 413, sentence))
+        return to_response(await self._metered(call.with_body(body)))
+
+    def plain_send(self, method: str, target: str, headers: MultiMapping[str]) -> Call | None:
+        """Return the call of a head that is a send with nothing special about it; None for all else, faults included.
+
+        What is None here is looked at by `handle`, which knows what to answer.
+        """
+        raw_path, _, query = self._target(target).partition("?")
+        if method != "POST" or query or raw_path.startswith(WEBHOOKS) or any(name in headers for name in NOT_PLAIN):
+            return None
+        try:
+            call = self._admitted(method, raw_path, query, headers)
+        except (BadPathError, DeniedError):
+            return None
+        return call if call.route.send else None
+
+    async def send(self, call: Call) -> Reply:
+        """Answer a plain send; a fault of ours is an answer in the client's shape, as in `handle`."""
+        headers = call.request.headers
+        start_request(headers.get(REQUEST_ID, ""), headers.get("traceparent", ""))
+        follow(headers)
+        try:
+            return await self._metered(call)
+        except Exception:
+            log.exception("a request failed")
+            return _reply(call.route.dialect, 500, FAILED)
+
+    def _admitted(self, method: str, raw_path: str, query: str, headers: MultiMapping[str]) -> Call:
+        """Return the call that a head makes, without its body; raises BadPathError or DeniedError."""
+        route = read_path(
+            method,
+            raw_path,
+            query,
+            d360_key=D360_KEY in headers,
+            pass_unknown_sends=self._gate.settings.unknown_sends == "pass",
+        )
+        return admit(self._gate.directory, route, Request(method, raw_path, query, headers), self._gate.clock.now_ms())
+
+    async def _metered(self, call: Call) -> Reply:
+        """Send a message, if its key may send one now."""
         reply = too_fast(self._gate, call)
-        return to_response(await send(self._gate, call.with_body(body)) if reply is None else reply)
+        return await send(self._gate, call) if reply is None else reply
 
     def _target(self, target: str) -> str:
         """Return the path that a request line means, also as clients write it to a proxy (RFC 9112, 3.2.2)."""

@@ -48,6 +48,11 @@ def use(provider: Any) -> None:
     _tracer = provider.get_tracer("farebox") if provider is not None else None
 
 
+def tracing() -> bool:
+    """Tell whether anything is traced."""
+    return _tracer is not None
+
+
 def follow(headers: Mapping[str, str]) -> None:
     """Take up the trace that a request belongs to."""
     if _tracer is not None:

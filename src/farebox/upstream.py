@@ -1,8 +1,7 @@
 """HTTP to WhatsApp: metered sends as whole messages. Calls that pass through are streamed (`farebox.passthrough`)."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 
 import aiohttp
 
@@ -48,15 +47,18 @@ class Upstream:
         await self.session.close()
         await self.relays.close()
 
-    async def send(self, path_qs: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Post a message and return the answer as it came. Raises NotSentError or FateUnknownError."""
+    async def send(self, path_qs: str, lines: bytes, body: bytes) -> Reply:
+        """Post a message and return the answer as it came. Raises NotSentError or FateUnknownError.
+
+        `lines` are its headers, written (`connections.header_lines`).
+        """
         started = time.perf_counter()
         try:
             # The client's own escapes in the path stay as they are.
-            reply = await self._sends.post(path_qs, headers.items(), body)
+            reply = await self._sends.post(path_qs, lines, body)
         finally:
             _LATENCY[_route(path_qs)].observe(time.perf_counter() - started)
-        return replace(reply, headers=tuple(end_to_end(reply.headers)))
+        return Reply(reply.status, reply.body, tuple(end_to_end(reply.headers)))
 
 
 def _session(connections: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -78,13 +80,11 @@ def _route(path_qs: str) -> str:
     return last if last in SENDS else "other"
 
 
-def end_to_end(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def end_to_end(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Leave out what speaks of one connection only, Content-Length (made anew) and Host."""
-    pairs = [(name.lower(), name, value) for name, value in headers]
-    named: set[str] = set()
-    for lower, _, value in pairs:
+    pairs = [(name.lower(), (name, value)) for name, value in headers]
+    left_out = _NOT_PASSED_ON
+    for lower, (_, value) in pairs:
         if lower == "connection":
-            named |= {token.strip().lower() for token in value.split(",")}
-    for lower, name, value in pairs:
-        if lower not in _NOT_PASSED_ON and lower not in named:
-            yield name, value
+            left_out = left_out.union(token.strip().lower() for token in value.split(","))
+    return [pair for lower, pair in pairs if lower not in left_out]
