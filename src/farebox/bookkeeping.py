@@ -1,19 +1,22 @@
 """What statuses decide: holds end, and what was delivered is charged. Every function may be asked again, or late."""
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from farebox import metrics
 from farebox.core.fare import Verdict, verdict
 from farebox.core.hold import Event
+from farebox.core.in_force import InForce
 from farebox.core.message import Kind
 from farebox.core.tariff import FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, UnpricedError, month_of
 from farebox.core.webhook import Status
 from farebox.decisions import ended as ended_hold
 from farebox.directory import Number
 from farebox.gate import Gate
-from farebox.rows import KnownHold, Resolution
+from farebox.rows import Ended, KnownHold, Resolution
 from farebox.windows import believable_end_ms, take_proven
 
 log = logging.getLogger(__name__)
@@ -34,25 +37,29 @@ async def keep_statuses(
     await take_proven(gate, number, statuses)
     if not all(status.reference for status in statuses):
         await gate.ledger.noted_so_far()  # known by its wamid alone, a status may outrun the note of it
-    holds = await gate.ledger.find_holds(_references(statuses), [status.wamid for status in statuses])
+    wamids = dict.fromkeys(status.wamid for status in statuses if status.wamid)  # often several of one message
+    holds = await gate.ledger.find_holds(_references(statuses), wamids)
     known = _Known(hold for hold in holds if hold.number_id == number.number_id)
     decided: dict[Event, dict[UUID, tuple[Status, KnownHold, Verdict]]] = {event: {} for event in ORDER}
-    noted, unknown = [], []
+    noted: list[UUID] = []
+    unknown: list[Status] = []
+    nothing, verdicts = 0, _Verdicts(gate, number)
     for status in statuses:
         found = known.holds_of(status)
         if not found:
             unknown.append(status)
         for hold in found:
-            said = _verdict(gate, number, status, hold)
+            said = verdicts.of(status, hold)
             if said is None:
-                metrics.STATUSES.labels("nothing").inc()
+                nothing += 1
             elif said.event is None:
                 noted.append(hold.hold_id)
             else:
                 decided[said.event].setdefault(hold.hold_id, (status, hold, said))
+    _count("nothing", nothing)
     if noted:
         await gate.ledger.fetch("note_delivery", noted, gate.clock.now_ms())
-        metrics.STATUSES.labels("noted").inc(len(noted))
+        _count("noted", len(noted))
     for event in ORDER:
         await _resolve(gate, number, event, list(decided[event].values()), compare=compare)
     return unknown
@@ -83,37 +90,64 @@ class _Known:
         return [hold for hold in found if hold.recipient in status.users]
 
 
+class _Verdicts:
+    """What the statuses of a payload mean: most are alike, and what all of these say is found out once."""
+
+    def __init__(self, gate: Gate, number: Number) -> None:
+        self._gate = gate
+        self._number = number
+        self._found: dict[int, tuple[InForce | None, dict[tuple[object, ...], Verdict | None]]] = {}
+
+    def of(self, status: Status, hold: KnownHold) -> Verdict | None:
+        """Ask the tariff that is in force at the time of the delivery."""
+        try:
+            tariff = self._gate.tariffs.at(self._number, happened_ms(self._gate, status))
+        except UnpricedError as error:
+            log.warning("hold %s is decided about without a rate card: %s", hold.hold_id, error)
+            tariff = None
+        # By identity, of an object that is kept as long: to compare two would take longer than to decide.
+        if id(tariff) not in self._found:
+            self._found[id(tariff)] = (tariff, {})
+        _, found = self._found[id(tariff)]
+        key = alike(status, hold, tariff)
+        if key not in found:
+            found[key] = verdict(status, hold, tariff=tariff)
+        return found[key]
+
+
+def alike(status: Status, hold: KnownHold, tariff: InForce | None) -> tuple[object, ...]:
+    """Return all that a verdict depends on beside the tariff: of the recipient nothing but the market counts."""
+    market = tariff.market_of(status.users[0]) if status.users and tariff is not None else None
+    said = (status.status, status.pricing, status.conversation_id == "", market)
+    return (*said, hold.fare_micros, hold.category, hold.market, hold.message_class, hold.bid)
+
+
 async def _resolve(
     gate: Gate, number: Number, event: Event, decided: list[tuple[Status, KnownHold, Verdict]], *, compare: bool
 ) -> None:
+    texts: dict[tuple[object, ...], str] = {}
     ended = await gate.funds.resolve(
         event,
         [
             Resolution(
                 hold,
                 said.billed_micros,
-                status.evidence() | ({"priced_by": said.priced_by} if said.priced_by else {}),
+                _evidence(status, said, texts),
                 status.wamid or None,
                 conversation_id=status.conversation_id or None,
                 conversation=_conversation(gate, number, status, hold, said),
-                drift=said.drift.record() if said.drift and compare else None,
+                drift=json.dumps(said.drift.record()) if said.drift and compare else None,
                 pool=_pool(gate, number, status, hold),
             )
             for status, hold, said in decided
         ],
     )
     changed = {end.hold_id: end for end in ended}
-    for status, hold, said in decided:
-        end = changed.get(hold.hold_id)
-        if end is None:
-            metrics.STATUSES.labels("nothing").inc()
-            continue
-        metrics.STATUSES.labels("settled" if end.billed_micros else "released").inc()
+    took_effect = [(*each, changed[each[1].hold_id]) for each in decided if each[1].hold_id in changed]
+    _count("nothing", len(decided) - len(took_effect))
+    _count_ends(number, [(hold, end) for _, hold, _, end in took_effect])
+    for status, hold, said, end in took_effect:
         ended_hold(hold.hold_id, number.number_id, end.billed_micros, late=end.late)
-        if end.billed_micros:
-            metrics.count_spend(number.currency, hold.category, hold.market, end.billed_micros)
-        if end.late and end.billed_micros:
-            metrics.LATE_CHARGES.inc()
         if said.unknown:
             metrics.UNKNOWN_PRICING.inc()
             log.warning("hold %s: WhatsApp priced it in words not known here: %s", hold.hold_id, status.pricing)
@@ -127,20 +161,37 @@ async def _resolve(
                 await gate.wallet.close_windows(number.number_id, status.users, closed)
 
 
+def _count(outcome: str, statuses: int) -> None:
+    if statuses:
+        metrics.STATUSES.labels(outcome).inc(statuses)
+
+
+def _count_ends(number: Number, ends: Sequence[tuple[KnownHold, Ended]]) -> None:
+    """Count ends in the metrics: those of a webhook are a few sums."""
+    spent: Counter[tuple[str, str]] = Counter()
+    for hold, end in ends:
+        if end.billed_micros:
+            spent[hold.category, hold.market] += end.billed_micros
+    for (category, market), billed_micros in spent.items():
+        metrics.count_spend(number.currency, category, market, billed_micros)
+    settled = [end for _, end in ends if end.billed_micros]
+    _count("settled", len(settled))
+    _count("released", len(ends) - len(settled))
+    metrics.LATE_CHARGES.inc(sum(end.late for end in settled))
+
+
+def _evidence(status: Status, said: Verdict, texts: dict[tuple[object, ...], str]) -> str:
+    """Return what the explanation of a charge keeps, as JSON; `texts` are those of this webhook, many of them alike."""
+    key = (status.status, status.at_ms, status.pricing, status.error_code, said.priced_by)
+    if key not in texts:
+        texts[key] = json.dumps(status.evidence() | ({"priced_by": said.priced_by} if said.priced_by else {}))
+    return texts[key]
+
+
 def happened_ms(gate: Gate, status: Status) -> int:
     """Return when a status happened: now where it does not say, and not in the future whatever it says."""
     now_ms = gate.clock.now_ms()
     return min(status.at_ms or now_ms, now_ms)
-
-
-def _verdict(gate: Gate, number: Number, status: Status, hold: KnownHold) -> Verdict | None:
-    """Ask the tariff that is in force at the time of the delivery."""
-    try:
-        tariff = gate.tariffs.at(number, happened_ms(gate, status))
-    except UnpricedError as error:
-        log.warning("hold %s is decided about without a rate card: %s", hold.hold_id, error)
-        tariff = None
-    return verdict(status, hold, tariff=tariff)
 
 
 def _conversation(gate: Gate, number: Number, status: Status, hold: KnownHold, said: Verdict) -> tuple[str, int] | None:
@@ -172,8 +223,9 @@ def _references(statuses: Iterable[Status]) -> list[UUID]:
     """Return the references that could be hold ids."""
     ids = []
     for status in statuses:
-        try:
-            ids.append(UUID(status.reference))
-        except ValueError:
-            continue
+        if status.reference:  # few have one where they are known by their wamids
+            try:
+                ids.append(UUID(status.reference))
+            except ValueError:
+                continue
     return ids

@@ -108,7 +108,7 @@ async def _statuses(gate: Gate, about: str, pieces: Sequence[Piece]) -> None:
 
     The ledger is shared and outlives this machine, so it is the better place to wait where it answers.
     """
-    number, statuses = _number(gate, about), [news.status(piece.content) for piece in pieces]
+    number, statuses = _number(gate, about), [news.status(piece.says) for piece in pieces]
     outcome, now_ms = "unmatched", gate.clock.now_ms()
     for status in statuses:
         if status.at_ms:
@@ -124,7 +124,7 @@ async def _statuses(gate: Gate, about: str, pieces: Sequence[Piece]) -> None:
 
 async def _unmatched(gate: Gate, about: str, pieces: Sequence[Piece]) -> None:
     for piece in pieces:
-        if not await unmatched.settle(gate, _number(gate, about), news.status(piece.content)):
+        if not await unmatched.settle(gate, _number(gate, about), news.status(piece.says)):
             raise HeldError("The send of this message is just being accounted; tell this again in a minute.")
 
 

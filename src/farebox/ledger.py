@@ -21,7 +21,7 @@ from farebox.batch import Batcher
 from farebox.core.hold import OPEN, Event, sources, target
 from farebox.database import ONLY_BY_INDEX, KeptConnection, open_pool
 from farebox.metrics import Queue
-from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
+from farebox.rows import End, Ended, KnownHold, NewHold, Truth, ended_hold, known_hold
 from farebox.sql import queries
 
 log = logging.getLogger(__name__)
@@ -140,8 +140,8 @@ class Ledger:
         if not ends:
             return []
         alike: dict[tuple[Any, ...], list[UUID]] = {}
-        for hold_id, *told in ends:
-            alike.setdefault(tuple(told), []).append(hold_id)
+        for end in ends:
+            alike.setdefault(end[1:], []).append(end.hold_id)
         lasts = list(accumulate(map(len, alike.values())))
         firsts = [1, *(last + 1 for last in lasts[:-1])]
         rows = await self.fetch(
@@ -156,22 +156,7 @@ class Ledger:
             now_ms,
             [state.value for state in OPEN],
         )
-        return [
-            Ended(
-                hold_id=row["hold_id"],
-                number_id=row["number_id"],
-                billed_micros=row["billed_micros"],
-                epoch=row["epoch"],
-                late=row["late"],
-                older=row["older"],
-                aside_micros=row["aside_micros"],
-                pool=row["aside_pool"],
-                category=row["category"],
-                day=row["charged_day"],
-                key_id=row["key_id"],
-            )
-            for row in rows
-        ]
+        return [ended_hold(row) for row in rows]
 
     @asynccontextmanager
     async def numbers_locked(self, number_ids: Sequence[str], *, wait: bool = True) -> AsyncIterator["LockedNumbers"]:

@@ -5,9 +5,9 @@ text. Telling a piece twice, or late, or before another one, ends the same.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from farebox.core.account import Faster, Notice, Reached, Start
 from farebox.core.webhook import Inbound, Pricing, Status, TemplateChange
@@ -27,13 +27,20 @@ class Kind(StrEnum):
     NOT_TAKEN = "not_taken"  # WhatsApp did not take such a message
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One piece of news. `about` is a number id, or the id of a business account or template list."""
+class Piece(NamedTuple):
+    """One piece of news. `about` is a number id, or the id of a business account or template list.
+
+    What it `says` is what JSON can carry, or a status as it was read: most are told at once, and never written down.
+    """
 
     kind: Kind
     about: str
-    content: dict[str, Any]
+    says: dict[str, Any] | Status
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return what it says as JSON can carry it."""
+        return self.says.record() if isinstance(self.says, Status) else self.says
 
     def record(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -54,7 +61,7 @@ def of_inbound(number_id: str, messages: Iterable[Inbound], now_ms: int) -> list
 
 def of_statuses(kind: Kind, number_id: str, statuses: Iterable[Status], now_ms: int) -> list[Piece]:
     """Return pieces for statuses; one without a time is dated now."""
-    return [Piece(kind, number_id, asdict(status) | {"at_ms": status.at_ms or now_ms}) for status in statuses]
+    return [Piece(kind, number_id, status if status.at_ms else status._replace(at_ms=now_ms)) for status in statuses]
 
 
 def of_template(change: TemplateChange) -> Piece:
@@ -72,8 +79,10 @@ def inbound(content: dict[str, Any]) -> Inbound:
     return Inbound(**{**content, "users": tuple(content["users"])})
 
 
-def status(content: dict[str, Any]) -> Status:
+def status(content: dict[str, Any] | Status) -> Status:
     """Read a status."""
+    if isinstance(content, Status):
+        return content
     pricing = content["pricing"]
     return Status(**{**content, "users": tuple(content["users"]), "pricing": Pricing(**pricing) if pricing else None})
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -42,8 +43,7 @@ class NewHold(NamedTuple):
     key_id: UUID | None  # the farebox key that sent it, where that has a spend limit
 
 
-@dataclass(frozen=True, slots=True)
-class KnownHold:
+class KnownHold(NamedTuple):
     """What a status handler needs to know of a hold."""
 
     hold_id: UUID
@@ -91,8 +91,7 @@ class End(NamedTuple):
     drift: str | None = None  # JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A hold that this call ended, the number's epoch at that moment, and what the hold had set aside (Closing)."""
 
     hold_id: UUID
@@ -128,43 +127,41 @@ class Truth:
     month_by: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """A hold that is to end: what it is billed, and the status that says so."""
 
     hold: KnownHold
     billed_micros: int
-    webhook: dict[str, Any] | None = None
+    webhook: str | None = None  # JSON
     wamid: str | None = None
     conversation_id: str | None = None
     conversation: tuple[str, int] | None = None  # the category that is open from now on, and until when in ms
     pool: str | None = None  # the pool that the delivery used a unit of, where WhatsApp says that it did
-    drift: dict[str, Any] | None = None  # where WhatsApp's view differs from ours (core/drift.py)
+    drift: str | None = None  # where WhatsApp's view differs from ours (core/drift.py), JSON
+
+
+# The columns of `holds_by_reference` and `next_rider` in the order of KnownHold, and those of `end_holds` in Ended's.
+_KNOWN = itemgetter(
+    "hold_id", "number_id", "state", "class", "fare_micros", "category", "market", "wamid", "pool", "delivered",
+    "in_free_entry_point", "opened_free_entry_point", "regime", "created_ms", "recipient", "opens", "sent_with",
+    "key_id", "bid",
+)  # fmt: skip
+_ENDED = itemgetter(
+    "hold_id", "number_id", "billed_micros", "epoch", "late", "older", "aside_micros", "aside_pool", "category",
+    "charged_day", "key_id",
+)  # fmt: skip
+_STATES = {state.value: state for state in State}
 
 
 def known_hold(row: asyncpg.Record) -> KnownHold:
     """Read a hold as `holds_by_reference` and `next_rider` return it."""
-    return KnownHold(
-        hold_id=row["hold_id"],
-        number_id=row["number_id"],
-        state=State(row["state"]),
-        message_class=row["class"],
-        fare_micros=row["fare_micros"],
-        category=row["category"],
-        market=row["market"],
-        wamid=row["wamid"],
-        pool=row["pool"],
-        delivered=row["delivered"],
-        in_free_entry_point=row["in_free_entry_point"],
-        opened_free_entry_point=row["opened_free_entry_point"],
-        regime=row["regime"],
-        created_ms=row["created_ms"],
-        recipient=row["recipient"],
-        opens=row["opens"],
-        sent_with=row["sent_with"],
-        key_id=row["key_id"],
-        bid=row["bid"],
-    )
+    hold_id, number_id, state, *others = _KNOWN(row)
+    return KnownHold(hold_id, number_id, _STATES[state], *others)
+
+
+def ended_hold(row: asyncpg.Record) -> Ended:
+    """Read an end as `end_holds` returns it."""
+    return Ended(*_ENDED(row))
 
 
 def conversation_state(ends_at_ms: int, opener: UUID, *, paid: bool) -> str:

@@ -1,6 +1,5 @@
 """How holds end: ledger first, wallet last, and what a dearer bill needs taken from the wallet before (`funds.py`)."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -8,7 +7,7 @@ from uuid import UUID
 from farebox.asks import Closing
 from farebox.clock import Clock
 from farebox.conversations import Conversations
-from farebox.core.hold import GIVES_UNIT_BACK, Event, step
+from farebox.core.hold import GIVES_UNIT_BACK, Event, sources
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
 from farebox.rows import End, Ended, Resolution
@@ -34,7 +33,8 @@ class Settlement:
 
         An event that the life of a hold does not allow (a repeated status) changes nothing.
         """
-        asked = [resolution for resolution in resolutions if step(resolution.hold.state, event) is not None]
+        before = sources(event)
+        asked = [resolution for resolution in resolutions if resolution.hold.state in before]
         taken = {
             resolution.hold.hold_id: await self._extend(resolution, None)
             for resolution in asked
@@ -47,12 +47,12 @@ class Settlement:
                     hold_id=r.hold.hold_id,
                     number_id=r.hold.number_id,
                     billed_micros=r.billed_micros,
-                    webhook=None if r.webhook is None else json.dumps(r.webhook),
-                    wamid=r.wamid,
+                    webhook=r.webhook,
+                    wamid=r.wamid if r.hold.wamid is None else None,  # a hold keeps the one it has: need not be told
                     conversation_id=r.conversation_id,
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
                     pool=r.pool,
-                    drift=None if r.drift is None else json.dumps(r.drift),
+                    drift=r.drift,
                 )
                 for r in asked
             ],
@@ -80,6 +80,7 @@ class Settlement:
     ) -> None:
         """Let a number's wallet follow what the ledger has ended in one epoch."""
         number_id, epoch = ends[0].number_id, ends[0].epoch
+        gives_unit_back = event in GIVES_UNIT_BACK
         closings = []
         for end in ends:
             resolution = by_id[end.hold_id]
@@ -89,7 +90,7 @@ class Settlement:
             if end.late and resolution.hold.open:
                 # It ended otherwise while we looked: nothing was set aside any more, and the wallet is wrong by that.
                 self._rebuild.later(number_id, epoch)
-            unit = UNIT_BACK if event in GIVES_UNIT_BACK else resolution.pool or ""
+            unit = UNIT_BACK if gives_unit_back else resolution.pool or ""
             closings.append(
                 Closing(
                     hold_id=end.hold_id,
@@ -106,7 +107,7 @@ class Settlement:
         await self._wallet.close(number_id, closings, epoch)
         for end in ends:
             resolution = by_id[end.hold_id]
-            if event in GIVES_UNIT_BACK:
+            if gives_unit_back:
                 await self._conversations.close_free_entry_point(resolution.hold, self._tariffs)
             if resolution.hold.opens or resolution.conversation:
                 await self._conversations.move(event, resolution)

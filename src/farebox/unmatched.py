@@ -7,7 +7,6 @@ store was away. WhatsApp delivered it on this number's bill, so it is charged on
 
 import json
 import logging
-from dataclasses import asdict
 from uuid import UUID
 
 from farebox import metrics, news
@@ -39,7 +38,7 @@ async def wait(gate: Gate, number: Number, status: Status) -> None:
         number.number_id,
         status.wamid,
         " ".join((status.status, priced, *status.users)),  # of a group, each member's status is one of its own
-        json.dumps(asdict(status)),
+        json.dumps(status.record()),
         gate.clock.now_ms(),
     )
 

@@ -112,8 +112,8 @@ class Wallet:
         Where the answer is lost the wallet may show too little until it is rebuilt: the call is not repeated.
         """
         alike: dict[tuple[Any, ...], list[str]] = {}
-        for hold_id, *told in closings:
-            alike.setdefault(tuple(told), []).append(str(hold_id))
+        for closing in closings:
+            alike.setdefault(closing[1:], []).append(str(closing.hold_id))
         arguments = [str(epoch)]
         for (billed_micros, unit, older, aside_micros, pool, category, day, key_id), holds in alike.items():
             arguments += [str(billed_micros), unit, "1" if older else "", str(aside_micros), pool or ""]

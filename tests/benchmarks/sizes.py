@@ -7,11 +7,11 @@ tests/benchmarks/results/sizes.md.
 """
 
 import asyncio
+import json
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -31,13 +31,15 @@ MESSAGES = int(os.environ.get("MESSAGES", "20000"))
 NUMBERS = 10
 AT_ONCE = 500
 DAY_MS = 86_400_000
-WEBHOOK: dict[str, Any] = {
-    "id": "wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0Q0Q2RTY3RTcA",
-    "status": "delivered",
-    "timestamp": "1764000000",
-    "recipient_id": "16505551234",
-    "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},
-}
+WEBHOOK = json.dumps(
+    {
+        "id": "wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0Q0Q2RTY3RTcA",
+        "status": "delivered",
+        "timestamp": "1764000000",
+        "recipient_id": "16505551234",
+        "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},
+    }
+)
 SIZES = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c WHERE c.relkind IN ('r', 'p') "
     "AND (c.relname = $1 OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::regclass))"

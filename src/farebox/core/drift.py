@@ -4,14 +4,13 @@ What is billed follows WhatsApp. A drift is no error by itself (a template's cat
 time the message arrived); many of one kind are a sign that a tariff, a card or the registry of templates is wrong.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from farebox.core.money import format_micros
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """How one side sees a message. What it says nothing about is empty."""
 
     category: str
@@ -43,8 +42,8 @@ class Drift:
         """Return what the ledger keeps."""
         return {
             "differs": list(self.differs),
-            "ours": asdict(self.ours),
-            "theirs": asdict(self.theirs),
+            "ours": self.ours._asdict(),
+            "theirs": self.theirs._asdict(),
             "flaw": self.flaw,
         }
 

@@ -10,7 +10,7 @@ Sources: Meta, "Webhooks: messages, statuses, message_template_status_update, te
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from farebox.core.account import Notice, notices, upgrades
 from farebox.core.message import CORRELATION, storable
@@ -50,8 +50,7 @@ class Inbound:
     from_ad: bool  # came through a click on an ad: an answer may open the free entry point window
 
 
-@dataclass(frozen=True, slots=True)
-class Pricing:
+class Pricing(NamedTuple):
     """What WhatsApp says a delivery costs: a type and a category, never an amount (but for max-price bids)."""
 
     type: str
@@ -76,8 +75,7 @@ class Pricing:
         return self.type in KNOWN_TYPES and self.category in KNOWN_CATEGORIES
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One step in the life of a message that went out."""
 
     wamid: str
@@ -94,6 +92,10 @@ class Status:
     def delivered(self) -> bool:
         """Tell whether the message arrived: read and played imply delivered, which may be skipped."""
         return self.status in ("delivered", "read", "played")
+
+    def record(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return self._asdict() | {"pricing": None if self.pricing is None else self.pricing._asdict()}
 
     def evidence(self) -> dict[str, Any]:
         """Return what the explanation of a charge keeps of this webhook."""
