@@ -4,15 +4,18 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from farebox import logs
-from farebox.logs import HIDDEN, Lines, TurnHandler, masked
+from farebox.core.tariff import Class
+from farebox.logs import HIDDEN, Format, Lines, TurnHandler, masked
 from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, lead_upstream, template, text
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -198,3 +201,47 @@ PIECES = (
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 def test_the_short_cut_past_lines_without_a_token_finds_every_token(text: str) -> None:
     assert masked(text) == logs._TOKENS.sub(HIDDEN, text)
+
+
+def as_it_was_defined(record: logging.LogRecord, form: str) -> str:
+    """A line, written with no regard to what it costs."""
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    own = {"request_id": logs.request_id(), "trace_id": logs._trace_id.get()}
+    fields = {name: value for name, value in {**own, **record.fields}.items() if value not in (None, "")}
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    trace = logs._NUMBERS.sub(rf"{HIDDEN}\1", logs._TOKENS.sub(HIDDEN, trace))
+    message = logs._TOKENS.sub(HIDDEN, record.getMessage())
+    if form == "json":
+        head = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
+        return logs._TOKENS.sub(HIDDEN, json.dumps(head | fields | ({"trace": trace} if trace else {}), default=str))
+    pairs = logs._TOKENS.sub(HIDDEN, "".join(f" {name}={value}" for name, value in fields.items()))
+    return f"{at} {record.levelname} {record.name} {message}{pairs}" + (f"\n{trace}" if trace else "")
+
+
+SAID = st.lists(st.sampled_from((*PIECES, '"', "\n", "\\", "ü", "\ud800", "+4915112345678")), max_size=5).map("".join)
+VALUES = SAID | st.none() | st.booleans() | st.integers() | st.uuids() | st.sampled_from(Class) | st.lists(SAID)
+NAMES = st.sampled_from(["hold", "number", "why", "message", "at", "ü"])
+MOMENTS = st.floats(0, 4e9) | st.integers(0, 4_000_000_000_000).map(lambda ms: ms / 1000)
+
+
+@given(st.sampled_from(["json", "text"]), MOMENTS, SAID, st.dictionaries(NAMES, VALUES), st.none() | SAID)
+@example("json", 1_795_000_000.9999999, "", {}, None)  # rounds up into the next second
+@example("json", 1_795_000_000.0009999, "", {}, None)
+@example("text", 1.0, "bearer", {"hold": "abcdefghi"}, None)  # not a token, though it looks like one across the line
+def test_a_line_says_what_it_did_when_nothing_was_spared(
+    form: Format, created: float, said: str, fields: dict[str, Any], failed: str | None
+) -> None:
+    error = None if failed is None else (RuntimeError, RuntimeError(failed), None)
+    record = logging.LogRecord("farebox.x", logging.INFO, "", 0, "send %s", (said,), error)
+    record.created, record.fields = created, fields
+    assert Lines(form).format(record) == as_it_was_defined(record, form)
+
+
+def test_ids_of_requests_tell_them_apart() -> None:
+    given = [logs.start_request("", "") for _ in range(1000)]
+    assert len(set(given)) == 1000
+    assert all(re.fullmatch(r"[0-9a-f]{16}", request_id) for request_id in given)
+    assert logs.start_request("shop-17", TRACEPARENT) == logs.request_id() == "shop-17"
+    assert logs._trace_id.get() == TRACEPARENT.split("-")[1]
+    assert logs.start_request("a b", "") != "a b"
+    assert logs._trace_id.get() == ""

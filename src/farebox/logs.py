@@ -7,12 +7,16 @@ number that a user could be called by. Message texts and full phone numbers are 
 import asyncio
 import json
 import logging
+import math
+import random
 import re
-import secrets
+from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from typing import Any, Literal, TextIO
 
 Format = Literal["text", "json"]
 
@@ -32,14 +36,15 @@ _NUMBERS = re.compile(r"(?<![\w.-])\+?\d{4,11}(\d{4})(?![\w.-])")  # 8 to 15 dig
 HIDDEN = "***"
 # One of these is in every text that _TOKENS finds something in, and in few lines: to look for them is much faster.
 _MARKS = ("fbx_", "eaa", "token=", "appsecret_proof=", "bearer ", "oauth ", "://")
-_encode = json.JSONEncoder(default=str).encode
+_encode, _text = json.JSONEncoder(default=str).encode, encode_basestring_ascii
+_ids = random.Random()  # noqa: S311  ids of requests tell them apart and are no secret
 
 
 def start_request(given: str, traceparent: str = "") -> str:
     """Give the request at hand its id: the one that it brings, if it is one, else a new one; and note its trace."""
-    found = _TRACEPARENT.fullmatch(traceparent)
+    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     _trace_id.set(found[1] if found else "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request_id = given if given and _REQUEST_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"
     _request_id.set(request_id)
     return request_id
 
@@ -51,8 +56,11 @@ def request_id() -> str:
 
 def masked(text: str) -> str:
     """Return a text without what looks like a token."""
-    lowered = text.lower()
-    return _TOKENS.sub(HIDDEN, text) if any(mark in lowered for mark in _MARKS) else text
+    return _TOKENS.sub(HIDDEN, text) if _may_hold_token(text) else text
+
+
+def _may_hold_token(text: str) -> bool:
+    return any(map(text.lower().__contains__, _MARKS))
 
 
 class Lines(logging.Formatter):
@@ -64,17 +72,43 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line (or, with a stack trace as text, the lines) of a record."""
-        fields = {"request_id": request_id(), "trace_id": _trace_id.get(), **getattr(record, "fields", {})}
-        fields = {name: value for name, value in fields.items() if value not in (None, "")}
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        given = {"request_id": request_id(), "trace_id": _trace_id.get(), **getattr(record, "fields", {})}
+        fields = {name: value for name, value in given.items() if value is not None and value != ""}
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        trace = _NUMBERS.sub(rf"{HIDDEN}\1", masked(trace))
-        message = masked(record.getMessage())
+        line = self._line(record, fields, trace, mask=str)
+        return self._line(record, fields, trace, mask=masked) if _may_hold_token(line) else line
+
+    def _line(
+        self, record: logging.LogRecord, fields: dict[str, Any], trace: str, *, mask: Callable[[str], str]
+    ) -> str:
+        at, message = _at(record.created), mask(record.getMessage())
+        trace = _NUMBERS.sub(rf"{HIDDEN}\1", mask(trace)) if trace else ""
         if self._json:
             head = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
-            return masked(_encode(head | fields | ({"trace": trace} if trace else {})))
+            return mask(_object(head | fields | ({"trace": trace} if trace else {})))
         pairs = "".join(f" {name}={value}" for name, value in fields.items())
-        return f"{at} {record.levelname} {record.name} {message}{masked(pairs)}" + (f"\n{trace}" if trace else "")
+        return f"{at} {record.levelname} {record.name} {message}{mask(pairs)}" + (f"\n{trace}" if trace else "")
+
+
+def _at(created_s: float) -> str:
+    """Write a moment as JSON texts do: the second of many lines is written once."""
+    fraction, whole = math.modf(created_s)
+    micros = round(fraction * 1_000_000)  # as datetime rounds, which then cuts to milliseconds
+    second = int(whole) + micros // 1_000_000
+    return f"{_second(second)}.{micros % 1_000_000 // 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def _object(fields: dict[str, Any]) -> str:
+    """Write a JSON object as json.dumps does, which would make an encoder for each; nearly all values are texts."""
+    pairs = [
+        f"{_text(name)}: {_text(value) if isinstance(value, str) else _encode(value)}" for name, value in fields.items()
+    ]
+    return "{" + ", ".join(pairs) + "}"
 
 
 class TurnHandler(logging.StreamHandler[TextIO]):
