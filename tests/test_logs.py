@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from farebox import logs
 from farebox.core.tariff import Class
-from farebox.logs import HIDDEN, Format, Lines, TurnHandler, masked
+from farebox.logs import HIDDEN, Format, Lines, Record, TurnHandler, masked
 from harness import APP_SECRET, NUMBER, UPSTREAM_TOKEN, USER, World, lead_upstream, template, text
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -235,6 +237,39 @@ def test_a_line_says_what_it_did_when_nothing_was_spared(
     record = logging.LogRecord("farebox.x", logging.INFO, "", 0, "send %s", (said,), error)
     record.created, record.fields = created, fields
     assert Lines(form).format(record) == as_it_was_defined(record, form)
+
+
+@pytest.mark.parametrize("args", [(), ("x",), ("x", 1), ({"a": 1},), ({},), (["x"],)])
+@pytest.mark.parametrize("failed", [None, (ValueError, ValueError("x"), None)])
+def test_our_records_say_what_loggings_own_do(args: Any, failed: Any) -> None:
+    made = [
+        make("farebox.x", logging.INFO, "", 0, "%s", args, failed, None, None) for make in (logging.LogRecord, Record)
+    ]
+    for record in made:
+        record.created = 1.5
+    assert made[0].args == made[1].args
+    if args and args != ("x", 1):
+        assert Lines("json").format(made[0]) == Lines("json").format(made[1])
+
+
+WORKER = """
+import logging
+from farebox.logs import start_logs
+start_logs("INFO", "json")
+log = logging.getLogger("farebox.x")
+log.debug("no line")
+log.info("of a %(kind)s", {"kind": "dictionary"}, extra={"fields": {"hold": "h-1"}})
+log.info("%d", "no number")
+log.warning("the last one")
+"""
+
+
+def test_a_process_that_logs_writes_its_lines_and_says_which_it_could_not() -> None:
+    ended = subprocess.run([sys.executable, "-c", WORKER], check=True, capture_output=True, text=True)
+    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    assert [line["message"] for line in lines] == ["of a dictionary", "the last one"]
+    assert (lines[0]["level"], lines[0]["logger"], lines[0]["hold"]) == ("INFO", "farebox.x", "h-1")
+    assert "no number" in ended.stderr
 
 
 def test_ids_of_requests_tell_them_apart() -> None:
