@@ -5,6 +5,7 @@ Fares are far below a cent, so a cent ledger could not hold them; six decimals h
 
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 MICROS_PER_UNIT = 1_000_000
 # Lua numbers are doubles: integers are exact below 2^53. About 9 billion units of any currency.
@@ -44,6 +45,7 @@ def read_decimal(text: str) -> Decimal | None:
     return number if number is not None and number.is_finite() and abs(number.adjusted()) < MAX_DECIMAL else None
 
 
+@lru_cache(maxsize=1_024)  # fares are few, and a balance goes into the answer of a send and into its line of the log
 def format_micros(micros: int) -> str:
     """Write micro-units as a decimal string with two to six decimals: "0.00", "12.50", "0.0034"."""
     units, rest = divmod(abs(micros), MICROS_PER_UNIT)
