@@ -1,15 +1,14 @@
 """What WhatsApp's answer to a send says."""
 
-import json
 from typing import Any
 
-from farebox.core.message import json_text, storable
+from farebox.core.message import read_json, storable
 
 
 def ids_of(body: bytes) -> tuple[str | None, str | None]:
     """Return the message id of the upstream's answer, and the recipient as WhatsApp names it."""
     try:
-        answer = json.loads(json_text(body))
+        answer = read_json(body)
     except (ValueError, RecursionError):
         return None, None
     return _text(answer, "messages", "id") or _text(answer, "calls", "id"), _text(answer, "contacts", "wa_id")

@@ -14,6 +14,7 @@ from farebox.core.recipient import UNKNOWN, RecipientError, Recipients
 from farebox.core.value import value
 
 BLANKS = " \t\n\r"  # JSON's white space
+PLAIN = json.JSONDecoder()
 CORRELATION = "biz_opaque_callback_data"  # a field of the send that its status webhooks bring back
 MAX_NAME = 512  # Meta's limit on a template's name; languages are shorter still
 ONCE = Decimal(1)
@@ -125,24 +126,26 @@ def storable(text: str) -> str:
     return text[:MAX_NAME].replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def json_text(body: bytes) -> str:
-    """Decode JSON, in whatever it is written; raises ValueError. A brace without a NUL behind it needs no closer look.
+def read_json(body: bytes, decoder: json.JSONDecoder = PLAIN) -> Any:
+    """Read JSON as json.loads does, in whatever it is written; raises ValueError, or RecursionError where it is deep.
 
-    As json.loads does, half surrogates included.
+    A body that begins as nearly all do, with a brace and no NUL behind it, needs no closer look at its encoding.
     """
     encoding = "utf-8" if body[:1] == b"{" and body[1:2] != b"\0" else json.detect_encoding(body)
-    return body.decode(encoding, "surrogatepass")
+    text = body.decode(encoding, "surrogatepass").strip(BLANKS)
+    value, end = decoder.raw_decode(text)
+    if end < len(text):
+        raise ValueError("something stands behind the value")
+    return value
 
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        text = json_text(body).strip(BLANKS)
-        fields, end = _DECODER.raw_decode(text)  # as json.loads does, which would build a decoder for every body
-    except (ValueError, RecursionError) as error:
-        reason = error if isinstance(error, BadMessageError) else "the body is not valid JSON"
-        raise BadMessageError(str(reason)) from None
-    if end < len(text):
-        raise BadMessageError("the body is not valid JSON")
+        fields = read_json(body, _STRICT)
+    except BadMessageError:
+        raise
+    except (ValueError, RecursionError):
+        raise BadMessageError("the body is not valid JSON") from None
     if not isinstance(fields, dict):
         raise BadMessageError("the body must be a JSON object")
     return fields
@@ -219,4 +222,4 @@ def _no_constant(name: str) -> None:
     raise BadMessageError(f"the body is not valid JSON: {name} is no JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
