@@ -15,7 +15,15 @@ from farebox.rows import KnownHold
 from farebox.tariffs import Tariffs
 
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1000
-CATEGORIES = ("utility", "marketing", "marketing_lite", "service", "group_utility", "referral_conversion", "of_tomorrow")
+CATEGORIES = (
+    "utility",
+    "marketing",
+    "marketing_lite",
+    "service",
+    "group_utility",
+    "referral_conversion",
+    "of_tomorrow",
+)
 USERS = ("16505551234", "16505550000", "4915112345678", "IN.2323", "")
 MARKETS = ("North America", "Germany")
 

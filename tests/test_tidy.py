@@ -35,6 +35,7 @@ LEVELS = [
     {"news", "scripts", "decisions", "taking"},
     {"spool", "allowance"},
     {"rows", "wallet", "upstream", "vies", "card_files", "migrate", "embedded", "simulator", "payments"},
+    {"ends"},
     {"ledger", "tariff_files"},
     {"clock", "directory", "partitions"},
     {"tariffs", "access", "books", "unread"},

@@ -6,6 +6,7 @@ trip where it would have paid for a hundred. What nobody waits for may gather a 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate, takewhile
 from typing import Generic, TypeVar
 
 Ask = TypeVar("Ask")
@@ -22,6 +23,8 @@ class OverloadedError(Exception):
 class Batcher(Generic[Ask, Answer]):
     """Hands asks to `flush` in batches; each caller gets the answer (or the exception) at its place.
 
+    A batch is `max_batch` asks, or as many as together weigh so much: at least one, whatever it weighs.
+
     What `flush` raises is raised for all of them; an exception among its answers for that one.
     """
 
@@ -32,7 +35,9 @@ class Batcher(Generic[Ask, Answer]):
         max_batch: int,
         max_waiting: int,
         observe: Callable[[int, int], None] | None = None,
+        weigh: Callable[[Ask], int] | None = None,
     ) -> None:
+        self._weigh = weigh
         self._observe = observe  # told of every batch: its size, and how many wait for the next
         self._flush = flush
         self._max_batch = max_batch
@@ -98,7 +103,8 @@ class Batcher(Generic[Ask, Answer]):
     async def _run(self) -> None:
         try:
             while self._pressing:
-                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                size = self._next()
+                batch, self._waiting = self._waiting[:size], self._waiting[size:]
                 self._pressing = bool(self._waiting)
                 if self._observe is not None:
                     self._observe(len(batch), len(self._waiting))
@@ -107,6 +113,13 @@ class Batcher(Generic[Ask, Answer]):
             self._runner = None
         if self._waiting:
             self._begin()
+
+    def _next(self) -> int:
+        """Return how many of those that wait are the next batch."""
+        if self._weigh is None:
+            return self._max_batch
+        weights = accumulate(self._weigh(ask) for ask, _ in self._waiting)
+        return max(1, sum(1 for _ in takewhile(lambda weight: weight <= self._max_batch, weights)))
 
     async def _answer(self, batch: list[tuple[Ask, "asyncio.Future[Answer]"]]) -> None:
         try:

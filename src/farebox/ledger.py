@@ -10,18 +10,18 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
-from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from farebox.acting import actor
-from farebox.batch import Batcher
+from farebox.batch import Batcher, OverloadedError
 from farebox.core.hold import OPEN, Event, sources, target
 from farebox.database import ONLY_BY_INDEX, KeptConnection, open_pool
+from farebox.ends import Ends
 from farebox.metrics import Queue
-from farebox.rows import End, Ended, KnownHold, NewHold, Truth, ended_hold, known_hold
+from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
 from farebox.sql import queries
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class Ledger:
         self._pool = pool
         self._by_key = by_key
         self._timeout_s = timeout_s
-        self._kept = {query: KeptConnection(by_key) for query in ("record_holds", "accept_holds")}
+        self._kept = {query: KeptConnection(by_key) for query in ("record_holds", "accept_holds", "end_holds")}
+        self._ends: dict[Event, Ends] = {event: Ends(event, self.fetch) for event in Event if event is not Event.ACCEPT}
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
@@ -139,24 +140,13 @@ class Ledger:
         """End holds by one event; return those that it changed. Entry, state and balance move in one statement."""
         if not ends:
             return []
-        alike: dict[tuple[Any, ...], list[UUID]] = {}
-        for end in ends:
-            alike.setdefault(end[1:], []).append(end.hold_id)
-        lasts = list(accumulate(map(len, alike.values())))
-        firsts = [1, *(last + 1 for last in lasts[:-1])]
-        rows = await self.fetch(
-            "end_holds",
-            [hold_id for holds in alike.values() for hold_id in holds],
-            firsts,
-            lasts,
-            *zip(*alike, strict=True),
-            target(event).value,
-            event.value,
-            [state.value for state in sources(event)],
-            now_ms,
-            [state.value for state in OPEN],
-        )
-        return [ended_hold(row) for row in rows]
+        queue = self._ends[event]
+        if actor() is not None:  # what somebody does is written down in that name, and so beside nothing else
+            return await queue.apart(ends, now_ms)
+        try:
+            return await queue.together(ends, now_ms)
+        except OverloadedError as error:
+            raise _unavailable(error) from error
 
     @asynccontextmanager
     async def numbers_locked(self, number_ids: Sequence[str], *, wait: bool = True) -> AsyncIterator["LockedNumbers"]:

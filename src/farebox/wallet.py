@@ -56,8 +56,13 @@ class Wallet:
         self._redis = self._scripts.client
         self._numbers_per_call = MAX_NUMBERS_PER_CALL if shares_calls(self._redis) else 1
         # By server: one that hangs holds up the sends of its own numbers alone.
-        limits = {"max_batch": MAX_BATCH, "max_waiting": MAX_WAITING}
-        queue = partial(Batcher[Ask, Decision | Gap], self._take_batch, **limits, observe=Queue("take"))
+        queue = partial(
+            Batcher[Ask, Decision | Gap],
+            self._take_batch,
+            max_batch=MAX_BATCH,
+            max_waiting=MAX_WAITING,
+            observe=Queue("take"),
+        )
         self._takes = defaultdict[str, Batcher[Ask, Decision | Gap]](queue)
 
     async def aclose(self) -> None:
