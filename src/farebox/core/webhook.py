@@ -145,13 +145,12 @@ class _Written(float):
     """
 
     __slots__ = ("text",)
+    text: str
 
     def __new__(cls, text: str) -> Self:
         number = super().__new__(cls, text)
         number.text = text
         return number
-
-    text: str
 
 
 def _written(value: object) -> str:
