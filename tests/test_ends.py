@@ -28,14 +28,14 @@ async def ledger(gate: Gate) -> Ledger:
 def statements(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many holds each statement is to end."""
     told: list[int] = []
-    queue = ledger._ends[Event.DELIVER]
-    fetch = queue._fetch
+    fetch = ledger.fetch
 
     async def counted(query: str, *arguments: Any) -> list[asyncpg.Record]:
-        told.append(len(arguments[0]))
+        if query == "end_holds":
+            told.append(len(arguments[0]))
         return await fetch(query, *arguments)
 
-    monkeypatch.setattr(queue, "_fetch", counted)
+    monkeypatch.setattr(ledger, "fetch", counted)
     return told
 
 
@@ -92,8 +92,9 @@ async def test_an_away_ledger_fails_all_of_them(ledger: Ledger, monkeypatch: pyt
     async def away(*_: Any) -> list[asyncpg.Record]:
         raise LedgerUnavailableError
 
-    monkeypatch.setattr(ledger._ends[Event.DELIVER], "_fetch", away)
-    answers = await together(ledger, *[await some(ledger, 1) for _ in range(3)])
+    calls = [await some(ledger, 1) for _ in range(3)]
+    monkeypatch.setattr(ledger, "fetch", away)
+    answers = await together(ledger, *calls)
     assert all(isinstance(answer, LedgerUnavailableError) for answer in answers)
 
 

@@ -3,9 +3,9 @@
 Those of one number would wait for each other's commit anyway: each moves the number's balance.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -17,16 +17,22 @@ from farebox.rows import End, Ended, ended_hold
 MAX_BATCH = 1_000  # holds in one statement: past that the gain is gone, and the loop should work beside the database
 MAX_WAITING = 10_000  # calls that wait for the ledger, as sends do
 
-Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 Asked = tuple[Sequence[End], int]  # and when
+
+
+class Fetches(Protocol):
+    """What runs named queries: the ledger."""
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a named query and return its rows."""
 
 
 class Ends:
     """Ends holds by one event, each call together with those that wait."""
 
-    def __init__(self, event: Event, fetch: Fetch) -> None:
+    def __init__(self, event: Event, ledger: Fetches) -> None:
         self._event = event
-        self._fetch = fetch
+        self._ledger = ledger
         self._calls: Batcher[Asked, list[Ended]] = Batcher(
             self._flush, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, weigh=_holds
         )
@@ -44,7 +50,7 @@ class Ends:
         for end in ends:
             alike.setdefault(end[1:], []).append(end.hold_id)
         lasts = list(accumulate(map(len, alike.values())))
-        rows = await self._fetch(
+        rows = await self._ledger.fetch(
             "end_holds",
             [hold_id for holds in alike.values() for hold_id in holds],
             [1, *(last + 1 for last in lasts[:-1])],

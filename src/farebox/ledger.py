@@ -58,7 +58,7 @@ class Ledger:
         self._by_key = by_key
         self._timeout_s = timeout_s
         self._kept = {query: KeptConnection(by_key) for query in ("record_holds", "accept_holds", "end_holds")}
-        self._ends: dict[Event, Ends] = {event: Ends(event, self.fetch) for event in Event if event is not Event.ACCEPT}
+        self._ends: dict[Event, Ends] = {event: Ends(event, self) for event in Event if event is not Event.ACCEPT}
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
