@@ -38,7 +38,7 @@ LEVELS = [
     {"ends"},
     {"ledger", "tariff_files"},
     {"clock", "directory", "partitions"},
-    {"tariffs", "access", "books", "unread"},
+    {"tariffs", "access", "books", "unread", "forgetting"},
     {"registry", "account_terms", "quarantine"},
     {"templates"},
     {"groups"},

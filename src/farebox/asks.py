@@ -1,9 +1,11 @@
 """What the wallet is asked and what it answers, as values. Those of each send are tuples, the cheapest to make."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum, StrEnum
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -190,3 +192,12 @@ class NewWallet:
     number_id: str
     position: Position
     counts: Mapping[str, str]  # further fields: units of pools used, what was spent (lua/_shared.lua)
+
+    @property
+    def wire(self) -> str:
+        """Its fields as lua/rebuild.lua takes them."""
+        fields = ["epoch", str(self.position.epoch), "available", str(self.position.available_micros)]
+        fields += ["held", str(self.position.held_micros)]
+        if self.position.filled:
+            fields += ["filled", "1"]
+        return json.dumps([*fields, *chain.from_iterable(self.counts.items())])

@@ -201,7 +201,7 @@ OVERDUE = Gauge(
 )
 SWEEP_FAILURES = Counter(
     "farebox_sweep_failures_total",
-    "What the sweep could not do and passed over, by part (expire, unmatched, compare).",
+    "What the sweep could not do and passed over, by part (expire, unmatched, compare, forget).",
     ("part",),
     registry=REGISTRY,
 )

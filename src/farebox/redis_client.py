@@ -73,6 +73,18 @@ def shares_calls(client: Client) -> bool:
     return not isinstance(client, Cluster)
 
 
+async def servers(client: Client) -> list[str]:
+    """Name the servers that have keys, as `lane` does."""
+    return await client.lanes() if isinstance(client, Cluster) else [""]
+
+
+async def scan(client: Client, server: str, cursor: int, *, match: str, count: int) -> tuple[int, list[str]]:
+    """Return a page of the keys of one server that match, and where the next page begins: at 0 there is none."""
+    node = client.node(server) if isinstance(client, Cluster) else client
+    following, keys = await node.scan(cursor, match=match, count=count)
+    return following, [str(key) for key in keys]
+
+
 async def run_all(client: Client, commands: Sequence[Command]) -> list[Any]:
     """Run commands in one round trip; what each was answered, or the error that it was answered with, in its place.
 

@@ -88,6 +88,16 @@ class Cluster(AsyncCoreCommands):
         host, port = self._owners.get(_slot(key), ("", 0))
         return f"{host}:{port}"
 
+    async def lanes(self) -> list[str]:
+        """Name the nodes that have slots, by a new look at the map: one may have taken over from another."""
+        await self._find_owners()
+        return sorted({f"{host}:{port}" for host, port in self._owners.values()})
+
+    def node(self, lane: str) -> Redis:
+        """Return the client of a node, for what is about the node rather than about a key."""
+        host, _, port = lane.rpartition(":")
+        return self._node((host, int(port)))
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run one command where its key is. One without a key runs on every node, and needs an answer of one."""
         command = command_of(args, options)

@@ -1,4 +1,4 @@
-"""What is left over: holds past their time, statuses that came too early, wallets that differ from the ledger.
+"""What is left over: holds past their time, early statuses, wallets that differ from the ledger, users of long ago.
 
 The sweep repairs with the same functions as everybody else. One worker at a time runs a pass: an advisory lock elects
 it. What fails is logged, counted and passed over: one bad hold must not keep the others waiting.
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from farebox import metrics, quarantine, unmatched
 from farebox.core.hold import Event
+from farebox.forgetting import Forgetting
 from farebox.gate import Gate
 from farebox.idempotency import forget_keys
 from farebox.ledger import LedgerUnavailableError
@@ -50,6 +51,7 @@ class Sweep:
         self._suspects: dict[str, tuple[Position, int, int]] = {}
         self._after = ""
         self._failed = 0
+        self._forgetting = Forgetting(gate.wallet, gate.clock, grace_ms=gate.settings.late_webhook_grace_s * 1000)
 
     async def run(self, *, whole: bool = False) -> Swept | None:
         """Make one pass; None where another worker is making one.
@@ -73,6 +75,7 @@ class Sweep:
             row = await self._gate.ledger.fetch_one("overdue", self._gate.clock.now_ms())
             metrics.OVERDUE.set(0 if row is None or row["overdue_ms"] is None else row["overdue_ms"] / 1000)
             metrics.OLDEST_HOLD.set(0 if row is None or row["age_ms"] is None else row["age_ms"] / 1000)
+            await self._part("forget", self._forgetting.turn())
         if any((swept.expired, swept.decided, swept.rebuilt, swept.failed)):
             log.info("sweep: %s", swept)
         return swept

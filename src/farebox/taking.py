@@ -6,8 +6,6 @@ from typing import Any
 from farebox.asks import Ask, Decision, Taken
 from farebox.core.limits import Limit, Reached, wire
 
-# Longer than any window (free entry point: up to 7 days), so that expiry only cleans up and never decides.
-KEEP_WINDOWS_MS = 8 * 86_400_000
 MAX_SENDS_PER_CALL = 100  # of one number in one script call, so that other numbers get their turn
 
 
@@ -50,7 +48,7 @@ def take_arguments(asks: list[Ask], scratch: str = "") -> tuple[list[str], list[
     keys = [key_of(number_id, f"{scratch}wallet"), key_of(number_id, f"{scratch}holds")]
     rules = [str(first.block_at_micros), "cover" if first.cover else "", first.mode]
     limits = wire(first.limits, first.today) if first.today else "[]"
-    arguments = [str(first.now_ms), *rules, str(KEEP_WINDOWS_MS), limits, first.key, str(first.per_second or "")]
+    arguments = [str(first.now_ms), *rules, limits, first.key, str(first.per_second or "")]
     for ask in asks:
         arguments.append(str(len(ask.parts)))
         for part in ask.parts:

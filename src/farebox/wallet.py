@@ -4,11 +4,9 @@ Every change is a script in `farebox/lua/`, one verb a file: reading and writing
 number share a hash tag and so a slot. The ledger can rebuild every wallet; `rebuild` here only writes what it is told.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -29,9 +27,9 @@ from farebox.batch import Batcher
 from farebox.core.limits import key_counter
 from farebox.core.tariff import Window
 from farebox.metrics import Queue
-from farebox.redis_client import LONGEST_CALL_S, shares_calls
+from farebox.redis_client import LONGEST_CALL_S, scan, servers, shares_calls
 from farebox.scripts import Call, Scripts, WalletUnavailableError
-from farebox.taking import KEEP_WINDOWS_MS, decision_of, in_calls, key_of, take_arguments
+from farebox.taking import decision_of, in_calls, key_of, take_arguments
 
 T = TypeVar("T")
 
@@ -41,11 +39,12 @@ CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; th
 MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 MAX_NUMBERS_PER_CALL = 100  # looked up or written by one script call: it holds the store for about half a millisecond
+MAX_SEEN = 50  # users looked at in a row, to forget some: they hold the store for about a quarter of a millisecond
 MAX_LISTED = 5_000  # holds in one answer: below a megabyte and a few milliseconds
 UNIT_BACK = "back"  # of a message that was not delivered: its free unit returns to the pool
 SCRATCH_MS = 10_000  # of the keys that a quote is asked on, should a crash leave them: its transaction deletes them
-SCRIPTS = ("take", "close", "extend", "credit", "debit", "open", "converse", "mark", "learn", "filled", "rebuild",
-           "position", "state")  # fmt: skip
+SCRIPTS = ("take", "close", "extend", "credit", "debit", "open", "converse", "mark", "learn", "filled", "forget",
+           "rebuild", "position", "state")  # fmt: skip
 
 
 class Wallet:
@@ -179,7 +178,7 @@ class Wallet:
 
     async def converse(self, number_id: str, user: str, *, category: str, opener: str, state: str, now_ms: int) -> None:
         """Write what became of a conversation ("<end>:<paid>:<opener>"), or forget it ("")."""
-        arguments = [category, opener, state, str(KEEP_WINDOWS_MS), str(now_ms)]
+        arguments = [category, opener, state, str(now_ms)]
         await self._scripts.call("converse", [key_of(number_id, "wallet"), _user(number_id, user)], arguments)
 
     async def position(self, number_id: str) -> Position | None:
@@ -217,7 +216,7 @@ class Wallet:
             (
                 "rebuild",
                 [key_of(wallet.number_id, name) for wallet in together for name in ("wallet", "holds")],
-                [_fields(wallet) for wallet in together],
+                [wallet.wire for wallet in together],
             )
             for together in self._together(wallets)
         ]
@@ -229,7 +228,7 @@ class Wallet:
         None where the wallet is of another epoch.
         """
         keys = [key_of(number_id, "wallet"), *(_user(number_id, user) for user in users)]
-        call: Call = ("mark", keys, [str(epoch), mark, str(KEEP_WINDOWS_MS)])
+        call: Call = ("mark", keys, [str(epoch), mark])
         (answer,) = _all(await self._scripts.many([call], timeout_s=_patience(users)))
         return None if answer == "" else {user: own for user, own in zip(users, answer, strict=True) if own}
 
@@ -241,14 +240,30 @@ class Wallet:
         calls: list[Call] = []
         for user, fields in known.items():
             pairs = [text for pair in fields.items() for text in pair]
-            arguments = [str(epoch), marks[user], str(KEEP_WINDOWS_MS), *pairs]
-            calls.append(("learn", [wallet, _user(number_id, user)], arguments))
+            calls.append(("learn", [wallet, _user(number_id, user)], [str(epoch), marks[user], *pairs]))
         answers = _all(await self._scripts.many(calls, timeout_s=_patience(calls)))
         return [user for user, written in zip(known, answers, strict=True) if not written]
 
     async def filled(self, number_id: str, epoch: int) -> None:
         """Note that every user with something open was read in this epoch."""
         await self._scripts.call("filled", [key_of(number_id, "wallet")], [str(epoch)])
+
+    async def servers(self) -> list[str]:
+        """Name the servers that keep wallets."""
+        return await self._scripts.answer(partial(servers, self._redis))
+
+    async def forget(self, server: str, cursor: int, times: Sequence[int]) -> tuple[int, int]:
+        """Delete those of a page of a server's users of whom everything has ended; return the next cursor and how many.
+
+        0 is the first cursor, and the one after the last page. `times` are those of forget.lua.
+        """
+        look = partial(scan, self._redis, server, cursor, match=_user("*", "*"), count=MAX_SEEN)
+        cursor, users = await self._scripts.answer(look, server=server, timeout_s=LONGEST_CALL_S)
+        together = defaultdict[str, list[str]](list)
+        for user in users:
+            together["" if self._numbers_per_call > 1 else user.partition("}")[0]].append(user)
+        calls: list[Call] = [("forget", keys, [str(time) for time in times]) for keys in together.values()]
+        return cursor, sum(_all(await self._scripts.many(calls, timeout_s=LONGEST_CALL_S)))
 
     def _together(self, numbers: Sequence[T]) -> Iterator[Sequence[T]]:
         """Cut to what one script call may be about."""
@@ -258,8 +273,7 @@ class Wallet:
     async def _move_windows(self, number_id: str, rows: Sequence[tuple[str, str, str, str]]) -> None:
         if rows:
             keys = [key_of(number_id, "wallet"), *(_user(number_id, user) for user, *_ in rows)]
-            arguments = [str(KEEP_WINDOWS_MS), *(text for _, *row in rows for text in row)]
-            await self._scripts.call("open", keys, arguments)
+            await self._scripts.call("open", keys, [text for _, *row in rows for text in row])
 
     async def _take_batch(self, asks: list[Ask]) -> list[Decision | Gap | Exception]:
         """One round trip for all sends in flight; a script call for each number among them.
@@ -289,16 +303,6 @@ def _user(number_id: str, user: str) -> str:
 def _patience(many: Sequence[object]) -> float | None:
     """Return how long a call for so many may take: a send may be waiting for a single one, nobody for more."""
     return LONGEST_CALL_S if len(many) > 1 else None
-
-
-def _fields(wallet: NewWallet) -> str:
-    """Return a new wallet's fields as rebuild.lua takes them."""
-    position = wallet.position
-    fields = ["epoch", str(position.epoch), "available", str(position.available_micros)]
-    fields += ["held", str(position.held_micros)]
-    if position.filled:
-        fields += ["filled", "1"]
-    return json.dumps([*fields, *chain.from_iterable(wallet.counts.items())])
 
 
 def _all(answers: list[Any]) -> list[Any]:

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable
 
-from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, Window
+from farebox.core.tariff import (
+    CUSTOMER_SERVICE,
+    FREE_ENTRY_POINT,
+    FREE_ENTRY_POINT_OFFER,
+    LONGEST_WINDOW_MS,
+    Window,
+)
 from farebox.core.webhook import Inbound, Status
 from farebox.directory import Number
 from farebox.gate import Gate
-from farebox.taking import KEEP_WINDOWS_MS
 
 
 async def take_inbound(gate: Gate, number: Number, inbound: Iterable[Inbound]) -> None:
@@ -47,7 +52,7 @@ def believable_end_ms(ends_ms: int, now_ms: int) -> int:
 
     An end in the year 9999 would make a user's messages free for ever.
     """
-    return min(ends_ms, now_ms + KEEP_WINDOWS_MS)
+    return min(ends_ms, now_ms + LONGEST_WINDOW_MS)
 
 
 async def _open(gate: Gate, number: Number, windows: list[Window]) -> None:

@@ -8,11 +8,13 @@ from uuid import UUID
 from farebox.core.invariants import violations
 from farebox.core.reply import Reply
 from farebox.directory import Number
+from farebox.taking import key_of
 from farebox.tariffs import local_day
 from simulate.books import books_of, run_of
 from simulate.kernel import SimulationError
+from simulate.queries_wallets import conversations_of, windows_of
 from simulate.tables import spent_by
-from simulate.whatsapp import HEARD, Sent
+from simulate.whatsapp import HEARD, USERS, Sent
 from simulate.worker import take_digest, tariffs
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class Checks:
     def _took(self, command: tuple[Any, ...], answer: Any, before: dict[str, str], wallet: dict[str, str]) -> None:
         """Look at what one send changed: a refusal nothing, a repeated take nothing more."""
         epoch, (outcome, *_) = answer
-        hold_id = command[3 + int(command[2]) + 9]
+        hold_id = command[3 + int(command[2]) + 8]
         if outcome in ("refused", "limited") and before != wallet:
             self._fail(f"a refusal changed a wallet from {before} to {wallet}")
         if outcome in ("taken", "overdrawn"):
@@ -149,6 +151,28 @@ class Checks:
             raise SimulationError(str(found))
         for number in self.world.numbers.values():
             self._counts(number)
+            if (
+                not self.world.faulty
+            ):  # a fault may keep a wallet from hearing of a window, which costs nobody's balance
+                self._users(number)
+
+    def _users(self, number: Number) -> None:
+        """What is open by the ledger is open by the wallet, of every user whom the wallet knows."""
+        wallet, database, now_ms = self.wallet(number.number_id), self.world.database, self.world.clock_ms()
+        if wallet is None or wallet["epoch"] != str(database.numbers[number.number_id]["epoch"]):
+            return
+        for user in USERS:
+            known: Any = self.world.valkey.keys.get(key_of(number.number_id, f"user:{user}"))
+            if (wallet.get("filled") == "1") if known is None else (known["epoch"] == wallet["epoch"]):
+                ends = {
+                    name: int(value.partition(":")[0]) for name, value in (known or {}).items() if value[:1].isdigit()
+                }
+                for row in windows_of(database, number.number_id, [user], now_ms):
+                    if ends.get(row["kind"], 0) < row["ends_at_ms"]:
+                        raise SimulationError(f"number {number.number_id} does not know {row}, but {known}")
+                for row in conversations_of(database, number.number_id, [user], now_ms):
+                    if 0 < ends.get(f"conv:{row['category']}", 1) <= now_ms:
+                        raise SimulationError(f"number {number.number_id} does not know {row}, but {known}")
 
     def _counts(self, number: Number) -> None:
         """Compare what a wallet counts as spent, by category, with the ledger."""

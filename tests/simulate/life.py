@@ -10,10 +10,10 @@ from uuid import UUID
 from farebox.directory import Number
 from simulate.kernel import SECOND_US, SimulationError
 from simulate.network import Link
+from simulate.whatsapp import USERS
 from simulate.worker import Worker, tariffs
 from simulate.world import HOUR_MS, World, identity
 
-USERS = ("16505551234", "4915112345678")
 KINDS = ("text",) * 4 + ("marketing", "marketing", "utility", "utility", "authentication", "reaction")
 AMOUNTS = (1, 3_400, 50_000, 400_000, 2_000_000)
 COLLECT_EVERY = 25  # lives
@@ -21,7 +21,7 @@ STEPS = (15, 40)
 TRAFFIC_US = 30 * SECOND_US
 SETTLE_US = 60 * SECOND_US  # after the faults stop, everything must be resolved in this time
 SWEEP_US = 10 * SECOND_US  # from one pass to the next
-JUMPS_MS = (700_000, HOUR_MS, 25 * HOUR_MS)
+JUMPS_MS = (700_000, HOUR_MS, 25 * HOUR_MS, 10 * 24 * HOUR_MS)  # the last: users are forgotten
 LATER_MS = 32 * 24 * HOUR_MS  # longer than the longest life of a hold
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -186,11 +187,22 @@ class Valkey:
 
     _unlink = _del
 
-    def _pexpire(self, key: str, ms: str) -> int:
-        if self._live(key) is None:
+    def _pexpire(self, key: str, ms: str, *options: str) -> int:
+        until_us = self._clock_us() + int(ms) * 1_000
+        if self._live(key) is None or ("GT" in options and self.expiry_us.get(key, until_us) >= until_us):
             return 0
-        self.expiry_us[key] = self._clock_us() + int(ms) * 1_000
+        self.expiry_us[key] = until_us
         return 1
+
+    def _persist(self, key: str) -> int:
+        return int(self._live(key) is not None and self.expiry_us.pop(key, None) is not None)
+
+    def _scan(self, cursor: str, _match: str, pattern: str, _count: str, count: str) -> list[Any]:
+        """Page through the keys by their digests: one that is there all the while is seen, whatever comes and goes."""
+        left = sorted((int(hashlib.sha1(key.encode()).hexdigest()[:12], 16), key) for key in self.keys)
+        page = [pair for pair in left if pair[0] > int(cursor)][: int(count)]
+        found = [key for _, key in page if fnmatchcase(key, pattern) and self._live(key) is not None]
+        return [str(page[-1][0]) if page and page[-1] != left[-1] else "0", found]
 
     def _expire(self, key: str, seconds: str) -> int:
         return self._pexpire(key, str(int(seconds) * 1_000))

@@ -96,6 +96,10 @@ class Client:
     async def delete(self, *keys: Any) -> Any:
         return await self.one("DEL", *keys)
 
+    async def scan(self, cursor: int, *, match: str, count: int) -> Any:
+        following, keys = await self.one("SCAN", cursor, "MATCH", match, "COUNT", count)
+        return int(following), keys
+
     async def info(self, *sections: str) -> dict[str, str]:
         text = await self.one("INFO", *sections)
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -13,6 +13,7 @@ from simulate.kernel import SECOND_US, SimulationError
 if TYPE_CHECKING:
     from simulate.world import World
 
+USERS = ("16505551234", "4915112345678")
 MOODS = ("takes",) * 12 + (
     "rejects",
     "rejects",

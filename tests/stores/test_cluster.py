@@ -10,11 +10,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from farebox.config import Settings
+from farebox.forgetting import Forgetting
 from farebox.gate import Gate, open_gate
 from farebox.redis_cluster import Cluster
+from farebox.taking import key_of
 from farebox.wallet import WalletUnavailableError
 from harness import ADMIN_TOKEN, APP_SECRET, VERIFY_TOKEN, World, template
 from stores.load import Load
@@ -157,6 +160,34 @@ async def test_a_node_that_forgot_the_scripts_is_told_them_again(cluster: LocalC
     await cluster.nodes[0].client.script_flush()
     assert set(await asyncio.gather(*(load.send(gate, number) for number in load.numbers))) == {"reserved"}
     await load.sums_up()
+
+
+async def test_users_are_forgotten_on_every_node_and_a_dead_one_does_not_keep_the_others(
+    cluster: LocalCluster, gates: list[Gate]
+) -> None:
+    gate = gates[0]
+    users = [key_of(str(number), f"user:{user}") for number in range(60) for user in range(5)]
+    for user in users:
+        await gate.wallet._redis.hset(user, mapping={"epoch": 1, "csw": 1})
+    forgetting = Forgetting(gate.wallet, gate.clock, grace_ms=0)
+    assert await forgetting.turn() == len(users)
+    for user in users:
+        await gate.wallet._redis.hset(user, mapping={"epoch": 1, "csw": 1})
+    assert await forgetting.turn() == 0, "the pass of this day is made"
+    dead = cluster.nodes[0]
+    await dead.kill()
+    forgetting = Forgetting(gate.wallet, gate.clock, grace_ms=0)
+    with pytest.raises(WalletUnavailableError):
+        await forgetting.turn()
+    assert [await node.client.dbsize() for node in cluster.nodes[1:]] == [0, 0]
+    await dead.restart()
+    await until(cluster.complete)
+    await dead.client.hset(next(user for user in users if _owner(cluster, user) == 0), mapping={"epoch": 1, "csw": 1})
+    assert await forgetting.turn() == 1, "it goes on where it had been cut short"
+
+
+def _owner(cluster: LocalCluster, key: str) -> int:
+    return cluster.owners[key_slot(key.encode())]
 
 
 async def test_a_whole_gateway_works_on_a_cluster(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from farebox.config import Settings
 from farebox.ledger import Ledger
 from farebox.migrate import migrate
 from farebox.wallet import Wallet, WalletUnavailableError
-from harness import ADMIN_TOKEN, APP_SECRET, NUMBER, VERIFY_TOKEN, World, template
+from harness import ADMIN_TOKEN, APP_SECRET, NUMBER, USER, VERIFY_TOKEN, World, template
 from stores import local_postgres
 from stores.servers import Valkey, start_valkey
 from stores.tls import Certificates, relay
@@ -94,6 +94,10 @@ async def test_a_message_is_sent_settled_and_reconciled(tls_stores: Stores, tmp_
         quoted = await world.admin("POST", "/v1/quotes", {"number": NUMBER, "message": template()})
         assert quoted["term"]
         assert await world.gate.wallet.holds(NUMBER, 10) == {}
+        await world.whatsapp.write_in(USER)
+        await world.books_kept()
+        await world.admin("PUT", "/v1/clock", {"advance_s": 10 * 86_400})  # the sweep forgets who wrote in
+        assert await tls_stores.valkey.client.keys("*:user:*") == []
         assert await world.differences() == []
     denied = [entry["object"] for entry in await tls_stores.valkey.client.acl_log() if entry["reason"] != "auth"]
     assert denied == [], "README's rights lack a command"

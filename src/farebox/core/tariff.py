@@ -43,6 +43,8 @@ FREE_ENTRY_POINT = "fep"
 FREE_ENTRY_POINT_OFFER = "fep_offer"
 # User, window, end in ms; and a time in ms: it opens only if it was not open then. None: it grows in any case.
 Window = tuple[str, str, int, int | None]
+# Longer than any window or conversation there is (a free entry point: up to 7 days).
+LONGEST_WINDOW_MS = 8 * 86_400_000
 
 OPENS_FREE_ENTRY_POINT = "free_entry_point"  # what a term says it opens, if it is no conversation
 

@@ -21,6 +21,16 @@ local function is_known(recipient, epoch, filled)
     return of == epoch or (not of and filled == '1'), of
 end
 
+-- The hashes of recipients have no expiry: forget.lua deletes those in which everything has long ended. One that a version
+-- before that wrote may have one still, until forget.lua comes by; it must not end what is written now. GT raises it to what
+-- that version would have set, and does nothing to a hash without one.
+local OLDER_EXPIRY_MS = '691200000'  -- 8 days
+
+local function write(recipient, ...)
+    redis.call('HSET', recipient, ...)
+    redis.call('PEXPIRE', recipient, OLDER_EXPIRY_MS, 'GT')
+end
+
 -- What a number spends is counted by category (farebox/core/limits.py): `held:<category>` is what is set aside, and
 -- `day:<category>` and `month:<category>` what was charged, as "<day or month> <micro-units>"; without a category that of
 -- all, and `key:<id>` in its place that of the messages of one key. One that names an earlier day counts as nothing; one that names a later day than we know of counts: it has begun.

@@ -2,7 +2,6 @@
 -- finds out. So the ledger is read again rather than a change lost that came in between.
 --
 -- KEYS[1] wallet, KEYS[n] recipients (see take.lua); ARGV[1] the wallet's epoch, ARGV[2] a new mark: "?" and anything
--- ARGV[3] how long a store may keep the hash, in ms
 -- Returns for each recipient its mark, "" if it is known; or "" alone where the wallet is of another epoch. Who finds a mark
 -- goes on under it: what was read later is written as well as what was read first.
 
@@ -19,7 +18,6 @@ for i = 2, #KEYS do
         asked[i - 1] = ARGV[2]
         redis.call('DEL', KEYS[i])
         redis.call('HSET', KEYS[i], 'epoch', ARGV[2])
-        redis.call('PEXPIRE', KEYS[i], ARGV[3])
     end
 end
 return asked

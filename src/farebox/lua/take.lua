@@ -5,16 +5,15 @@
 -- KEYS[1]  the number's wallet: hash of epoch, store, filled (see _shared.lua), available, held (micro-units),
 --          pool:<name>:<month> (units used), and what was spent by category (see _shared.lua)
 -- KEYS[2]  the open holds that were taken in this epoch: hash of hold id -> "<fare>:<term>:<pool>"
--- KEYS[3+] the state of each part's recipient, part after part: hash of
+-- KEYS[3+] the state of each part's recipient, part after part (forget.lua deletes it in time): hash of
 --          <window>        -> end in ms
 --          epoch           -> see _shared.lua
 --          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
 -- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
 -- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
--- ARGV[5]  the longest that a recipient's hash may be kept, in ms: a store's expiry only cleans up
--- ARGV[6]  spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
--- ARGV[7]  the key that sends all of this, as _shared.lua counts it; "" where it has no limit
--- ARGV[8]  how many messages a second the number may send, in all workers of all gateways; "" where nothing limits them
+-- ARGV[5]  spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
+-- ARGV[6]  the key that sends all of this, as _shared.lua counts it; "" where it has no limit
+-- ARGV[7]  how many messages a second the number may send, in all workers of all gateways; "" where nothing limits them
 -- then for each send the number of its parts, and for each part its hold id, its category and its offer as a JSON list of
 -- terms (farebox/core/tariff.py writes them)
 --
@@ -31,7 +30,7 @@
 
 local wallet, holds = KEYS[1], KEYS[2]
 local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
-local keep_ms, limits, key = ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
+local limits, key = cjson.decode(ARGV[5]), ARGV[6]
 
 -- The pace of a number is steady with a small burst (generic cell rate algorithm): `due` in its wallet is when the next turn
 -- comes. A turn is given here, in the step that takes the fare, so it holds however many workers and gateways there are, and
@@ -45,7 +44,7 @@ local epoch, filled = state[1], state[4]
 -- A quote's copy of the state was read by state.lua, which has looked already.
 if not epoch or (mode ~= 'dry' and state[3] ~= store_identity()) then return {''} end
 local available = tonumber(state[2])
-local per_second, due = mode == 'enforce' and tonumber(ARGV[8]) or nil, tonumber(state[5] or '0')
+local per_second, due = mode == 'enforce' and tonumber(ARGV[7]) or nil, tonumber(state[5] or '0')
 if due > now + SET_BACK_MS then due = 0 end
 
 local function window_end(recipient, name)
@@ -121,8 +120,7 @@ local function take(part)
         redis.call('HSET', recipient, 'conv:' .. term.opens, string.format('0:%d:%s', paid and 1 or 0, hold))
     end
     if term.opens_window or term.opens then
-        redis.call('HSET', recipient, 'epoch', epoch)
-        redis.call('PEXPIRE', recipient, keep_ms)
+        write(recipient, 'epoch', epoch)
     end
     if fare > 0 then
         redis.call('HINCRBY', wallet, 'available', '-' .. term.fare)
@@ -210,7 +208,7 @@ local function decide(parts)
     return result
 end
 
-local results, argument, recipient = {epoch}, 9, 3
+local results, argument, recipient = {epoch}, 8, 3
 while ARGV[argument] do
     local parts = {}
     for i = 1, tonumber(ARGV[argument]) do
