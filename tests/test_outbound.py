@@ -55,6 +55,7 @@ async def test_a_clients_own_reference_is_left_alone(world: World) -> None:
     answer = await world.send({**template(), "biz_opaque_callback_data": "order 77"})
     assert world.whatsapp.sent[0].body["biz_opaque_callback_data"] == "order 77"
     await world.books_kept()
+    await world.sweep.run()  # of the status, should it have come before the answer to its send
     assert (await world.message(answer.headers["X-Farebox-Hold"]))["state"] == "settled"
 
 
