@@ -1,6 +1,7 @@
 """The lean connections that sends leave by, against servers that answer in every way a server can."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -135,6 +136,22 @@ async def test_nothing_leaves_where_nobody_listens_or_a_header_holds_a_line_brea
         assert server.asked == []
     with pytest.raises(NotSentError):
         await post(Connections("http://127.0.0.1:9", timeout_s=5))
+
+
+async def test_an_answer_leaves_no_circle_of_objects_behind() -> None:
+    """What is left in circles is found by a search through all that lives, which every send would pay for."""
+    async with opened(OK, OK) as (_, made):
+        await post(made)  # what is made once
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await post(made)
+            gc.collect()
+            left = [found for found in gc.garbage if isinstance(found, connections._Answer)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+        assert left == []
 
 
 async def test_nothing_leaves_on_a_connection_that_has_just_ended() -> None:
