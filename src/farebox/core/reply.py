@@ -6,8 +6,8 @@ only `message`, others only `error_data.details`, so the sentence stands in both
 
 import json
 import secrets
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 OUT_OF_FUNDS = (
     "The message could not be sent. You do not have enough funds on your conversation prepaid balance to engage in any "
@@ -32,8 +32,7 @@ class Dialect(StrEnum):
     ON_PREMISE = "on_premise"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer to a client: what goes on the wire."""
 
     status: int
