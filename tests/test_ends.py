@@ -111,3 +111,11 @@ async def test_what_somebody_does_is_a_statement_of_its_own(ledger: Ledger, stat
     await together(ledger, others)
     assert [end.hold_id for end in await own] == [mine[0].hold_id]
     assert statements == [1, 1]
+
+
+async def test_a_ledger_is_closed_once_every_call_has_its_answer(ledger: Ledger) -> None:
+    calls = [await some(ledger, 1) for _ in range(3)]
+    waiting = [asyncio.ensure_future(ledger.end(Event.DELIVER, call, NOW)) for call in calls]
+    await asyncio.sleep(0)
+    await ledger.aclose()
+    assert [len(task.result()) for task in waiting] == [1, 1, 1]

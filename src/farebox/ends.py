@@ -64,6 +64,10 @@ class Ends:
         )
         return [ended_hold(row) for row in rows]
 
+    async def idle(self) -> None:
+        """Wait until every call has its answer."""
+        await self._calls.idle()
+
     async def _flush(self, calls: list[Asked]) -> Sequence[list[Ended] | Exception]:
         if len(calls) == 1:
             return [await self.apart(*calls[0])]

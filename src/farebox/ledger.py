@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 # A worker's share; Postgres allows 100 in all. For rebuilds, top-ups and the admin reads, beside those that six kinds
 # of elected work (`elected`) hold for as long as they ask for others.
 MAX_CONNECTIONS = 8
-MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, and three for webhooks
+MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, ends, and two for what webhooks look up
 OPEN_BY_KEY = 3  # of these from the start: the first sends need not wait for one to be opened
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
 # partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
@@ -78,6 +78,8 @@ class Ledger:
     async def aclose(self) -> None:
         """Finish what was begun, and close the connections."""
         await self.noted()
+        for queue in self._ends.values():
+            await queue.idle()
         for kept in self._kept.values():
             await kept.give_back()
         await self._by_key.close()
