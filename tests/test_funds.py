@@ -8,7 +8,7 @@ from farebox.core.hold import Event
 from farebox.core.message import Kind, Message
 from farebox.directory import Number
 from farebox.funds import Fare, Refused, Reserved
-from farebox.gate import Gate
+from farebox.gate import Gate, open_gate
 from farebox.rebuild import Rebuild
 from farebox.reconcile import compare
 from farebox.rows import Resolution
@@ -174,9 +174,13 @@ async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_ot
             gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted", None),
         )
     ways = (ids, ids[::-1], ids[::2] + ids[1::2])
-    ended = await asyncio.gather(
-        *(gate.funds.resolve(Event.DELIVER, [Resolution(holds[id_], FARE) for id_ in way]) for way in ways)
-    )
+    async with open_gate(gate.settings) as second, open_gate(gate.settings) as third:  # one alone would make them one
+        ended = await asyncio.gather(
+            *(
+                worker.funds.resolve(Event.DELIVER, [Resolution(holds[id_], FARE) for id_ in way])
+                for worker, way in zip((gate, second, third), ways, strict=True)
+            )
+        )
     assert sum(len(batch) for batch in ended) == 200
     assert await agreed(gate) == (800 * FARE, 0)
 

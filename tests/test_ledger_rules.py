@@ -153,7 +153,12 @@ async def test_workers_that_settle_for_the_same_numbers_do_not_wait_for_each_oth
     ]
     random.Random(7).shuffle(holds)
     batches = [[End(hold_id, number_id, FARE) for hold_id, number_id in holds[start::8]] for start in range(8)]
-    ended = await asyncio.gather(*(gate.ledger.end(Event.DELIVER, batch, NOW) for batch in [*batches, *batches[::-1]]))
+    assert gate.settings.database_url is not None
+    workers = [await Ledger.connect(gate.settings.database_url, timeout_s=10) for _ in range(4)]
+    told = zip(workers * 4, [*batches, *batches[::-1]], strict=True)
+    ended = await asyncio.gather(*(worker.end(Event.DELIVER, batch, NOW) for worker, batch in told))
+    for worker in workers:
+        await worker.aclose()
     assert sum(map(len, ended)) == len(holds)
     assert await gate.ledger.fetch("usage_against_holds", None) == []
     assert {row[5] for row in await past.usage(gate.ledger)} == {8}
