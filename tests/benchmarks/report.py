@@ -40,7 +40,7 @@ class Figure:
     def row(self) -> tuple[str, ...]:
         """Return the row of the first table."""
         middle = statistics.median(self.rounds)
-        reached = "missed"
+        reached = "" if self.bar is None and self.goal is None else "missed"
         for what, limit in (("bar", self.bar), ("goal", self.goal)):
             if limit is not None and (middle >= limit if self.more_is_better else middle <= limit):
                 reached = what

@@ -1,4 +1,8 @@
-"""Paid sends a second, beside a proxy that enforces nothing and beside nginx with Lua; and what each process costs."""
+"""Paid sends a second, beside a proxy that enforces nothing and beside nginx with Lua; and what each process costs.
+
+Neither of these writes a line of a log for a message, so the gateway they are compared with writes none either; what
+the line of each send costs, which is on by default, has a row of its own.
+"""
 
 from statistics import median
 
@@ -14,17 +18,18 @@ ROUNDS = 3
 SECONDS = 4
 WARM_S = 2
 OURS = ("gateway", "postgresql", "valkey")  # what a message costs us; the upstream and the generator are not ours
-BARE, GATEWAY, NGINX = "bare aiohttp proxy", "farebox", "nginx+Lua+Valkey"
+BARE, GATEWAY, LOGGING, NGINX = "bare aiohttp proxy", "farebox", "farebox, logging each send", "nginx+Lua+Valkey"
 
 
 async def measure() -> Section:
     """Measure all, in turn."""
     async with open_stage() as stage:
         stores = {**stage.store_pids(), "upstream": stage.upstream.pid}
-        bare, gateway = await stage.bare(), await stage.gateway()
+        bare, gateway, logging = await stage.bare(), await stage.gateway(log_level="WARNING"), await stage.gateway()
         targets = {
             BARE: (bare.url, {**stores, "proxy": bare.pid}),
             GATEWAY: (gateway.url, {**stores, "gateway": gateway.pid}),
+            LOGGING: (logging.url, {**stores, "gateway": logging.pid}),
         }
         if is_installed():
             nginx = await stage.nginx()
@@ -54,6 +59,9 @@ def _section(runs: dict[tuple[str, int], list[Load]]) -> Section:
         figures.append(
             Figure(f"paid sends a second at {connections} connections, over the bare proxy", ratios, *BARS[connections])
         )
+        logged = runs[LOGGING, connections]
+        ratios = [one.a_second / other.a_second for one, other in zip(logged, bare, strict=True)]
+        figures.append(Figure("the same with a line of the log for each send", ratios, None, None))
         if peer := runs.get((NGINX, connections)):
             ratios = [one.a_second / other.a_second for one, other in zip(ours, peer, strict=True)]
             figures.append(Figure(f"the same over {NGINX}", ratios, None, 1.0))

@@ -29,13 +29,14 @@ class Stage:
         """Return the process ids of both stores by name."""
         return {child.name.lower(): child.pid for child in self.stores._children}
 
-    async def gateway(self, *, workers: int = 1) -> Running:
+    async def gateway(self, *, workers: int = 1, log_level: str = "INFO") -> Running:
         """Start a gateway that serves until the end."""
-        return await self._stack.enter_async_context(self.serving(workers=workers))
+        return await self._stack.enter_async_context(self.serving(workers=workers, log_level=log_level))
 
     @asynccontextmanager
-    async def serving(self, *, workers: int = 1) -> AsyncIterator[Running]:
+    async def serving(self, *, workers: int = 1, log_level: str = "INFO") -> AsyncIterator[Running]:
         """Run a gateway on these stores, its settings the defaults but for what a benchmark needs."""
+        name = f"gateway-{workers}-{log_level.lower()}"
         environment = {
             "FAREBOX_DATABASE_URL": self.stores.database_url,
             "FAREBOX_REDIS_URL": self.stores.redis_url,
@@ -43,11 +44,12 @@ class Stage:
             "FAREBOX_ADMIN_TOKEN": ADMIN_TOKEN,
             "FAREBOX_APP_SECRET": APP_SECRET,
             "FAREBOX_WORKERS": str(workers),
-            "FAREBOX_DATA_DIR": str(self.folder / f"gateway-{workers}"),
+            "FAREBOX_LOG_LEVEL": log_level,
+            "FAREBOX_DATA_DIR": str(self.folder / name),
             "FAREBOX_WALLET_TIMEOUT_S": "2",  # a busy machine is no dead store
         }
         command = python("farebox", "serve", "--port", "0", "--admin-port", "0")
-        name, ready = f"gateway-{workers}", r"gateway (http://\S+) +admin http"
+        ready = r"gateway (http://\S+) +admin http"
         async with start(name, command, self.folder, ready=ready, more=environment) as running:
             yield running
 
