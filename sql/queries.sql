@@ -34,6 +34,9 @@ RETURNING hold_id;
 -- Holds are joined, not compared with the array: so each id is looked up in the one partition that can have it. (Bounds on
 -- the ids would leave the other partitions closed; but PostgreSQL 18.0 was seen to crash on such a plan where rows change
 -- under it.)
+-- Where nobody waits for them ($6 false) they do not wait for the disk either: one that the database's crash takes with it
+-- is one that a crash of ours came before, and the status that names the hold brings the wamid again. What is committed
+-- later lasts no sooner than this.
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $5::text[]) AS t (hold_id, wamid, wa_id)
 ), locked AS (
@@ -42,7 +45,8 @@ WITH asked AS (
     FROM asked JOIN hold USING (hold_id) ORDER BY hold.hold_id FOR UPDATE OF hold
 )
 UPDATE hold SET wamid = locked.wamid, recipient = locked.recipient, state = locked.state
-FROM locked WHERE hold.hold_id = locked.hold_id;
+FROM locked, set_config('synchronous_commit', CASE WHEN $6 THEN current_setting('synchronous_commit') ELSE 'off' END, true)
+WHERE hold.hold_id = locked.hold_id;
 
 -- holds_by_reference --
 -- Finds the holds that statuses speak of, by hold id or by wamid.

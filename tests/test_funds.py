@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from farebox.gate import Gate, open_gate
 from farebox.rebuild import Rebuild
 from farebox.reconcile import compare
 from farebox.rows import Resolution
+from farebox.sql import queries
 
 FARE = 3_400  # a utility template to North America
 
@@ -163,6 +165,31 @@ async def test_a_credit_that_a_rebuild_has_seen_is_not_added_again(gate: Gate, n
     assert await agreed(gate) == (1_000_000, 0)
 
 
+async def test_only_a_note_that_nobody_waits_for_does_not_wait_for_the_disk(
+    gate: Gate, number: Number, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fund(gate, number, 10 * FARE)
+    reserved = await reserve(gate, number)
+    assert isinstance(reserved, Reserved)
+    fetch, found = gate.ledger.fetch, []
+
+    async def looked_at(query: str, *arguments: Any) -> Any:
+        if query != "accept_holds":
+            return await fetch(query, *arguments)
+        async with gate.ledger._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit = remote_apply")  # an operator's own
+            rows = await connection.fetch(queries()[query], *arguments)
+            found.append(await connection.fetchval("SHOW synchronous_commit"))
+        return rows
+
+    monkeypatch.setattr(gate.ledger, "fetch", looked_at)
+    await gate.funds.accept(reserved, "wamid.1", None, may_gather=True)
+    await gate.funds.accept(reserved, "wamid.1", None, may_gather=False)
+    both = [gate.funds.accept(reserved, "wamid.1", None, may_gather=gathers) for gathers in (True, False)]
+    await asyncio.gather(*both)
+    assert found == ["off", "remote_apply", "remote_apply"]
+
+
 async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_other(gate: Gate, number: Number) -> None:
     await fund(gate, number, 1_000 * FARE)
     reserved = await asyncio.gather(*(reserve(gate, number) for _ in range(200)))
@@ -170,8 +197,8 @@ async def test_batches_that_share_holds_in_another_order_do_not_wait_for_each_ot
     holds = {hold.hold_id: hold for hold in await gate.ledger.find_holds(ids, [])}
     for _ in range(5):
         await asyncio.gather(
-            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted", None),
-            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted", None),
+            gate.ledger.fetch("accept_holds", ids, ids_as_text(ids), ["reserved"], "accepted", None, True),
+            gate.ledger.fetch("accept_holds", ids[::-1], ids_as_text(ids), ["reserved"], "accepted", None, True),
         )
     ways = (ids, ids[::-1], ids[::2] + ids[1::2])
     async with open_gate(gate.settings) as second, open_gate(gate.settings) as third:  # one alone would make them one

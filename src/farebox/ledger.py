@@ -62,7 +62,7 @@ class Ledger:
         self._records: Batcher[NewHold, bool] = Batcher(
             self._record_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("record")
         )
-        self._accepts: Batcher[tuple[UUID, str | None, str | None], None] = Batcher(
+        self._accepts: Batcher[tuple[UUID, str | None, str | None, bool], None] = Batcher(
             self._accept_batch, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, observe=Queue("accept")
         )
 
@@ -99,9 +99,9 @@ class Ledger:
     ) -> "asyncio.Future[None]":
         """Begin to note that the upstream took a message, under this wamid and for this user; done when it is noted.
 
-        That may gather with other notes for a moment where nobody waits for it.
+        Where nobody waits for it, it may gather with other notes for a moment, and is not waited for on the disk.
         """
-        return self._accepts.hand_over((hold_id, wamid, wa_id), may_gather=may_gather)
+        return self._accepts.hand_over((hold_id, wamid, wa_id, not may_gather), may_gather=may_gather)
 
     async def noted(self) -> None:
         """Wait until every accept that was begun is noted, or has failed."""
@@ -218,10 +218,10 @@ class Ledger:
         recorded = {row["hold_id"] for row in await self.fetch("record_holds", holds, numbers)}
         return [hold.hold_id in recorded for hold in holds]
 
-    async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None]]) -> list[None]:
-        ids, wamids, users = zip(*accepted, strict=True)
+    async def _accept_batch(self, accepted: list[tuple[UUID, str | None, str | None, bool]]) -> list[None]:
+        ids, wamids, users, awaited = zip(*accepted, strict=True)
         states = [state.value for state in sources(Event.ACCEPT)]
-        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value, users)
+        await self.fetch("accept_holds", ids, wamids, states, target(Event.ACCEPT).value, users, any(awaited))
         return [None] * len(accepted)
 
 

@@ -23,7 +23,13 @@ def record_holds(db: Database, holds: Sequence[NewHold], _numbers: Sequence[str]
 
 
 def accept_holds(
-    db: Database, ids: Sequence[UUID], wamids: Sequence[Any], states: Sequence[str], state: str, users: Sequence[Any]
+    db: Database,
+    ids: Sequence[UUID],
+    wamids: Sequence[Any],
+    states: Sequence[str],
+    state: str,
+    users: Sequence[Any],
+    _lasting: bool,
 ) -> Iterable[Row]:
     for hold_id, wamid, user in zip(ids, wamids, users, strict=True):
         hold = db.holds.get(hold_id)
