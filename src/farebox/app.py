@@ -45,7 +45,7 @@ LOOP_INTERVAL_S = 0.02  # between two looks at the event loop: blocks longer tha
 SLOW_INTERVAL_S = 300  # between two looks at what is no matter of seconds: a sum over the holds of the last hour
 TELL_INTERVAL_S = 1  # between two looks for alerts that are to be told
 RECONNECT_S = 1  # pause before listening for changes again after the database was away
-GC_ALLOCATIONS = 50_000  # between two looks at the youngest objects: some 300 sends' worth, a few megabytes
+GC_ALLOCATIONS = 50_000  # between two looks at the youngest objects: more than sends under way hold, and none stays
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
 DATABASE_AWAY = (
     OSError,

@@ -1,4 +1,4 @@
-"""The gateway port: reads a request, finds its walk, writes the answer. The only file where the two meet aiohttp."""
+"""The gateway port: reads a request, finds its walk, writes the answer. Plain sends come here by `lane.py`."""
 
 import asyncio
 import logging
