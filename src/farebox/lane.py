@@ -117,9 +117,10 @@ class Lane(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Begin with what came meanwhile."""
-        if self.task is None and not self._clogged and self._later and self._transport is not None:
+        transport = self._transport
+        if self.task is None and not self._clogged and self._later and transport and not transport.is_closing():
             later, self._later = self._later, b""
-            self._transport.resume_reading()
+            transport.resume_reading()
             self.data_received(later)
 
     def _hand_over(self, data: bytes) -> None:
