@@ -21,7 +21,7 @@ STEPS = (15, 40)
 TRAFFIC_US = 30 * SECOND_US
 SETTLE_US = 60 * SECOND_US  # after the faults stop, everything must be resolved in this time
 SWEEP_US = 10 * SECOND_US  # from one pass to the next
-JUMPS_MS = (700_000, HOUR_MS, 25 * HOUR_MS, 10 * 24 * HOUR_MS)  # the last: users are forgotten
+JUMPS_MS = (700_000, HOUR_MS, 25 * HOUR_MS)
 LATER_MS = 32 * 24 * HOUR_MS  # longer than the longest life of a hold
 
 
