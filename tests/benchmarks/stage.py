@@ -1,19 +1,23 @@
 """What a benchmark measures on: stores that are durable as in production, an upstream, and gateways as processes."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import aiohttp
 
 from benchmarks.peers.nginx import start_nginx
 from benchmarks.population import populate
-from benchmarks.processes import Running, python, start
+from benchmarks.processes import POLL_S, START_S, Running, python, start
 from farebox.config import Settings
 from farebox.embedded import EmbeddedStores
 from farebox.gate import open_gate
 from farebox.migrate import migrate
 from harness import ADMIN_TOKEN, APP_SECRET
+from stores.servers import free_ports
 
 
 @dataclass
@@ -48,10 +52,12 @@ class Stage:
             "FAREBOX_DATA_DIR": str(self.folder / name),
             "FAREBOX_WALLET_TIMEOUT_S": "2",  # a busy machine is no dead store
         }
-        command = python("farebox", "serve", "--port", "0", "--admin-port", "0")
-        ready = r"gateway (http://\S+) +admin http"
-        async with start(name, command, self.folder, ready=ready, more=environment) as running:
-            yield running
+        gateway_port, admin_port = free_ports(2)
+        command = python("farebox", "serve", "--port", str(gateway_port), "--admin-port", str(admin_port))
+        # Asked, because it does not say that it serves where it says nothing but warnings.
+        async with start(name, command, self.folder, ready=r"\A()", more=environment) as running:
+            await _ready(f"http://127.0.0.1:{admin_port}/readyz")
+            yield replace(running, url=f"http://127.0.0.1:{gateway_port}", said=f"admin http://127.0.0.1:{admin_port}")
 
     async def bare(self) -> Running:
         """Start the proxy that enforces nothing."""
@@ -91,3 +97,14 @@ async def open_stage(*, numbers: int = 1) -> AsyncIterator[Stage]:
         stage = Stage(folder, stores, upstream, stack)
         await stage.rebuild_wallets()
         yield stage
+
+
+async def _ready(url: str) -> None:
+    """Wait until a gateway says that it is ready."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(START_S):
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with session.get(url) as answer:
+                    if answer.ok:
+                        return
+            await asyncio.sleep(POLL_S)
