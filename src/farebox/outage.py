@@ -7,7 +7,7 @@ unknown, and its webhook decides, or its time to live.
 """
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -52,7 +52,7 @@ async def let_pass(gate: Gate, number: Number, message: Message, priced: Priced,
         "at_ms": now_ms,
         "most_micros": most_micros,
         "takes_bids": takes_bids,
-        "message": asdict(message) | {"bid_multiplier": str(message.bid_multiplier)},
+        "message": message._asdict() | {"bid_multiplier": str(message.bid_multiplier)},
     }
     try:
         await gate.spool.append([Piece(Kind.SEND, number.number_id, content)])

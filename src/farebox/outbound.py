@@ -6,7 +6,6 @@ fate is unknown is never sent again by us. What an `Idempotency-Key` changes sta
 
 import logging
 import time
-from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -121,7 +120,7 @@ async def _fares(gate: Gate, call: Call, message: Message) -> list[Fare]:
     else:
         members = await gate.groups.members(number, message.group_id, call.upstream_token)
         fares = [
-            Fare(user, price(replace(message, user=user), template_category=category, tariff=tariff), message.group_id)
+            Fare(user, price(message._replace(user=user), template_category=category, tariff=tariff), message.group_id)
             for user in members
         ]
     for priced in (fare.priced for fare in fares):

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -93,7 +92,7 @@ def test_decimals_are_exact() -> None:
 def test_messages_are_values() -> None:
     one, same = (parse_message(b'{"to":"1","text":{"body":"x"}}') for _ in range(2))
     assert (one, hash(one)) == (same, hash(same))
-    assert replace(one, user="2") == Message(Kind.SERVICE, "2")
+    assert one._replace(user="2") == Message(Kind.SERVICE, "2")
     assert one.user == "1"
 
 

@@ -7,11 +7,10 @@ Source of the fields: Meta, "Messages API" (developers.facebook.com, business-me
 import json
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from farebox.core.money import read_decimal
 from farebox.core.recipient import UNKNOWN, RecipientError, Recipients
-from farebox.core.value import value
 
 BLANKS = " \t\n\r"  # JSON's white space
 PLAIN = json.JSONDecoder()
@@ -37,8 +36,7 @@ class BadMessageError(ValueError):
     """The body can not be understood as a message. The text is one sentence for the developer who sent it."""
 
 
-@value
-class Message:
+class Message(NamedTuple):
     """The facts of one send."""
 
     kind: Kind
