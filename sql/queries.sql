@@ -31,9 +31,6 @@ RETURNING hold_id;
 -- accept_holds --
 -- The upstream took these messages. A status may have come first: then only the wamid is added.
 -- Rows are locked in one order, here and in end_holds: two batches that share holds must not wait for each other.
--- Holds are joined, not compared with the array: so each id is looked up in the one partition that can have it. (Bounds on
--- the ids would leave the other partitions closed; but PostgreSQL 18.0 was seen to crash on such a plan where rows change
--- under it.)
 -- Where nobody waits for them ($6 false) they do not wait for the disk either: one that the database's crash takes with it
 -- is one that a crash of ours came before, and the status that names the hold brings the wamid again. What is committed
 -- later lasts no sooner than this.

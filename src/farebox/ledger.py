@@ -29,11 +29,14 @@ log = logging.getLogger(__name__)
 # A worker's share; Postgres allows 100 in all. For rebuilds, top-ups and the admin reads, beside those that six kinds
 # of elected work (`elected`) hold for as long as they ask for others.
 MAX_CONNECTIONS = 8
-MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, ends, and two for what webhooks look up
+MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, ends, and two for the rest of what webhooks ask
 OPEN_BY_KEY = 3  # of these from the start: the first sends need not wait for one to be opened
 # Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
-# partition, and stays in use as it grows. So they have connections of their own that only know plans by index.
-BY_KEY = frozenset({"record_holds", "accept_holds", "end_holds", "holds_by_reference"})
+# partition, and stays in use as it grows. So they have connections of their own that only know plans by index, and that
+# bear it when rows change under them (`ONLY_BY_INDEX`): whatever locks or changes rows and looks for holds is here.
+BY_KEY = frozenset({
+    "record_holds", "accept_holds", "end_holds", "carry_conversation", "adopt_hold", "holds_by_reference"
+})  # fmt: skip
 # The same for what wallets must hold: a few numbers of many, and until the transaction ends.
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 MAX_BATCH = 1_000  # holds in one INSERT: past that the gain is gone and the wait grows
