@@ -86,7 +86,7 @@ class Scripts:
             except WalletUnavailableError as error:
                 found = [error] * len(places)
             for place, answer in zip(places, found, strict=True):
-                answers[place] = unavailable(answer) if isinstance(answer, AWAY) else answer
+                answers[place] = as_raised(answer)
 
         if len(by_server) == 1:  # no task of its own for what nothing runs beside
             await run(*by_server.popitem())
@@ -169,6 +169,11 @@ AWAY = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
 )
+
+
+def as_raised(answer: Any) -> Any:
+    """Return an answer as it is, or what an error among the answers is raised as."""
+    return unavailable(answer) if isinstance(answer, AWAY) else answer
 
 
 def unavailable(error: BaseException) -> WalletUnavailableError:

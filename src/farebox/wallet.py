@@ -29,7 +29,7 @@ from farebox.core.tariff import Window
 from farebox.metrics import Queue
 from farebox.redis_client import LONGEST_CALL_S, scan, servers, shares_calls
 from farebox.scripts import Call, Scripts, WalletUnavailableError
-from farebox.taking import decision_of, in_calls, key_of, take_arguments
+from farebox.taking import decision_of, decisions_of, in_calls, key_of, take_arguments
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Wallet:
         The same script decides as for a send, on keys that exist for one transaction.
         """
         assert ask.mode is Mode.DRY, "a judgement takes nothing"
-        keys, arguments = take_arguments([ask], f"quote:{uuid4()}:")
+        keys, arguments = take_arguments([[ask]], f"quote:{uuid4()}:")
         wallet_key, _, user_key = keys
 
         async def run() -> Any:
@@ -105,7 +105,7 @@ class Wallet:
             pipeline.delete(wallet_key, user_key)
             return (await pipeline.execute())[-2]
 
-        epoch, send = await self._scripts.answer(run, server=self._scripts.server(wallet_key))
+        ((epoch, send),) = await self._scripts.answer(run, server=self._scripts.server(wallet_key))
         (*_, terms) = send[4]
         seen = tuple(TermSeen(bool(holds), evidence, bool(paid)) for holds, evidence, paid in terms)
         return Judgement(decision_of(epoch, send, ask.limits), seen)
@@ -276,23 +276,22 @@ class Wallet:
             await self._scripts.call("open", keys, [text for _, *row in rows for text in row])
 
     async def _take_batch(self, asks: list[Ask]) -> list[Decision | Gap | Exception]:
-        """One round trip for all sends in flight; a script call for each number among them.
+        """One round trip for all sends in flight, in script calls that are about some numbers each.
 
         May be repeated: what was taken is answered again.
         """
-        groups = in_calls(asks)
-        calls: list[Call] = [("take", *take_arguments([asks[place] for place in places])) for places in groups]
+        by_call = in_calls(asks, shared=self._numbers_per_call > 1)
+        calls: list[Call] = [
+            ("take", *take_arguments([[asks[place] for place in places] for places in numbers])) for numbers in by_call
+        ]
         decisions: list[Decision | Gap | Exception] = [Gap.MISSING] * len(asks)
-        for places, answer in zip(groups, await self._scripts.many(calls), strict=True):
-            if isinstance(answer, Exception):  # of one number's server, which is none of the others' business
-                for place in places:
-                    decisions[place] = answer
-                continue
-            epoch, *results = answer
-            for place, result in zip(places, results, strict=bool(epoch)):
-                decisions[place] = (
-                    decision_of(epoch, result, asks[place].limits) if result[0] != "unread" else Gap.UNREAD
-                )
+        for numbers, answers in zip(by_call, await self._scripts.many(calls), strict=True):
+            # An error of one server is none of the others' business.
+            of_each = [answers] * len(numbers) if isinstance(answers, Exception) else answers
+            for places, answer in zip(numbers, of_each, strict=True):
+                found = decisions_of(answer, [asks[place] for place in places])
+                for place, decision in zip(places, found, strict=True):
+                    decisions[place] = decision
         return decisions
 
 

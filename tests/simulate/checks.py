@@ -88,8 +88,8 @@ class Checks:
         for number_id in dict.fromkeys(key.partition("{")[2].partition("}")[0] for key in keys):
             before, wallet = self._seen.get(number_id), self._not_too_much(number_id)
             self._seen[number_id] = dict(wallet or {})
-            if command[1] == take_digest() and len(answer) == 2 and wallet and before:
-                self._took(command, answer, before, wallet)
+            if command[1] == take_digest() and len(answer) == 1 and len(answer[0]) == 2 and wallet and before:
+                self._took(command, answer[0], before, wallet)
 
     def _not_too_much(self, number_id: str) -> dict[str, str] | None:
         """Return a number's wallet: it may show too little, never too much."""
@@ -106,7 +106,7 @@ class Checks:
     def _took(self, command: tuple[Any, ...], answer: Any, before: dict[str, str], wallet: dict[str, str]) -> None:
         """Look at what one send changed: a refusal nothing, a repeated take nothing more."""
         epoch, (outcome, *_) = answer
-        hold_id = command[3 + int(command[2]) + 8]
+        hold_id = command[3 + int(command[2]) + 9]
         if outcome in ("refused", "limited") and before != wallet:
             self._fail(f"a refusal changed a wallet from {before} to {wallet}")
         if outcome in ("taken", "overdrawn"):

@@ -6,14 +6,11 @@
 -- The holds that are open now are in `held`, but not in the list of open holds: they end by what the ledger says of them
 -- (close.lua). So a rebuild costs the same for a thousand open holds as for a million.
 
-local AT_ONCE = 1000 -- names and values in one HSET: Lua takes some thousands, and a number may have a thousand keys with limits
-
 local identity = store_identity()
 for place, text in ipairs(ARGV) do
     local wallet, holds, fields = KEYS[2 * place - 1], KEYS[2 * place], cjson.decode(text)
     redis.call('DEL', wallet, holds)
-    for first = 1, #fields, AT_ONCE do
-        redis.call('HSET', wallet, 'store', identity, unpack(fields, first, math.min(first + AT_ONCE - 1, #fields)))
-    end
+    redis.call('HSET', wallet, 'store', identity)
+    write_all(wallet, fields)
 end
 return 1

@@ -1,23 +1,26 @@
--- Decides about several sends of one number and takes their fares, in one step: no race lies between looking and taking.
+-- Decides about several sends of some numbers and takes their fares, in one step: no race lies between looking and taking.
 -- Asked dry it decides all the same and takes nothing: that is what a quote is.
 -- A send has one part, or one for each member of a group; it is taken as a whole or not at all.
 --
--- KEYS[1]  the number's wallet: hash of epoch, store, filled (see _shared.lua), available, held (micro-units),
---          pool:<name>:<month> (units used), and what was spent by category (see _shared.lua)
--- KEYS[2]  the open holds that were taken in this epoch: hash of hold id -> "<fare>:<term>:<pool>"
--- KEYS[3+] the state of each part's recipient, part after part (forget.lua deletes it in time): hash of
---          <window>        -> end in ms
---          epoch           -> see _shared.lua
---          conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
--- ARGV[1]  now in ms; ARGV[2] block level in micro-units; ARGV[3] "cover" if the whole fare must be there
--- ARGV[4]  "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
--- ARGV[5]  spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
--- ARGV[6]  the key that sends all of this, as _shared.lua counts it; "" where it has no limit
--- ARGV[7]  how many messages a second the number may send, in all workers of all gateways; "" where nothing limits them
--- then for each send the number of its parts, and for each part its hold id, its category and its offer as a JSON list of
--- terms (farebox/core/tariff.py writes them)
+-- KEYS, for each number:
+--   its wallet: hash of epoch, store, filled (see _shared.lua), available, held (micro-units),
+--     pool:<name>:<month> (units used), and what was spent by category (see _shared.lua)
+--   its open holds that were taken in this epoch: hash of hold id -> "<fare>:<term>:<pool>"
+--   the state of each part's recipient, part after part (forget.lua deletes it in time): hash of
+--     <window>        -> end in ms
+--     epoch           -> see _shared.lua
+--     conv:<category> -> "<end in ms, 0 while pending>:<1 if paid>:<hold id of the message that opened it>"
+-- ARGV: now in ms; then for each number
+--   its block level in micro-units; "cover" if the whole fare must be there
+--   "enforce"; "shadow" if nothing is ever refused; "dry" if nothing is to be changed
+--   its spend limits: a JSON list of {"day" or "month", its name, category, "" for all or the key, micro-units}
+--   the key that sends all of this, as _shared.lua counts it; "" where it has no limit
+--   how many messages a second the number may send, in all workers of all gateways; "" where nothing limits them
+--   how many sends there are, and for each of them the number of its parts, and for each part its hold id, its category and
+--   its offer as a JSON list of terms (farebox/core/tariff.py writes them)
 --
--- Returns {epoch, send, ...}, or {""} where the wallet is missing (or of another life of the store) and must be rebuilt.
+-- Returns for each number {epoch, send, ...}, or {""} where the wallet is missing (or of another life of the store) and must
+-- be rebuilt, or the error that it met with.
 -- A send is {outcome, available, reached, wait, part, ...}: "taken", to leave in `wait` ms; "refused", "limited" or "paced"
 -- (nothing was changed; paced: its turn would come in `wait` ms, which is too long to wait); or "overdrawn"
 -- (taken in shadow where it would have been refused), or "unread" (nothing was changed: a recipient must be read from the
@@ -28,9 +31,13 @@
 --
 -- Amounts come and go as strings; sums are exact, since every amount is below 2^53.
 
-local wallet, holds = KEYS[1], KEYS[2]
-local now, block_at, cover, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'cover', ARGV[4]
-local limits, key = cjson.decode(ARGV[5]), ARGV[6]
+local now, identity = tonumber(ARGV[1]), store_identity()
+
+-- Of the number that it is about: what was asked, and what its wallet says.
+local wallet, holds, block_at, cover, mode, limits, key, per_second
+local epoch, filled, available, due
+-- And what its sends have taken so far, which is written once for all of them (`write_taken`).
+local taken, taken_by_category, taken_holds
 
 -- The pace of a number is steady with a small burst (generic cell rate algorithm): `due` in its wallet is when the next turn
 -- comes. A turn is given here, in the step that takes the fare, so it holds however many workers and gateways there are, and
@@ -39,13 +46,30 @@ local QUEUE_MS = 1000  -- how long a send may wait: a second of the number's thr
 local BURST_MS = 100   -- a tenth of a second's messages may leave at once
 local SET_BACK_MS = 60000  -- no turn is that far away, unless a clock was set back
 
-local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled', 'due')
-local epoch, filled = state[1], state[4]
--- A quote's copy of the state was read by state.lua, which has looked already.
-if not epoch or (mode ~= 'dry' and state[3] ~= store_identity()) then return {''} end
-local available = tonumber(state[2])
-local per_second, due = mode == 'enforce' and tonumber(ARGV[7]) or nil, tonumber(state[5] or '0')
-if due > now + SET_BACK_MS then due = 0 end
+-- Reads a number's wallet; tells whether it is there. A quote's copy was read by state.lua, which has looked already.
+local function read_wallet()
+    local state = redis.call('HMGET', wallet, 'epoch', 'available', 'store', 'filled', 'due')
+    epoch, filled = state[1], state[4]
+    if not epoch or (mode ~= 'dry' and state[3] ~= identity) then return false end
+    available, due = tonumber(state[2]), tonumber(state[5] or '0')
+    if due > now + SET_BACK_MS then due = 0 end
+    taken, taken_by_category, taken_holds = 0, {}, {}
+    return true
+end
+
+-- Money first: what an error cuts short leaves the wallet with too little, never with too much.
+local function write_taken()
+    if taken > 0 then
+        redis.call('HINCRBY', wallet, 'available', string.format('-%.0f', taken))
+        redis.call('HINCRBY', wallet, 'held', string.format('%.0f', taken))
+        for category, micros in pairs(taken_by_category) do count_held(wallet, category, key, micros) end
+    end
+    local pairs_of_holds = {}
+    for hold, text in pairs(taken_holds) do
+        pairs_of_holds[#pairs_of_holds + 1], pairs_of_holds[#pairs_of_holds + 2] = hold, text
+    end
+    write_all(holds, pairs_of_holds)
+end
 
 local function window_end(recipient, name)
     local ends = tonumber(redis.call('HGET', recipient, name) or '0')
@@ -102,7 +126,8 @@ local function reached(parts)
         end
         if fare > 0 then
             local held = redis.call('HGET', wallet, category == '' and 'held' or 'held:' .. category) or '0'
-            local spent = tonumber(held) + charged_since(wallet, period, name, category)
+            local just_taken = (category == '' or category == key) and taken or taken_by_category[category] or 0
+            local spent = tonumber(held) + just_taken + charged_since(wallet, period, name, category)
             if spent + fare > tonumber(limit[4]) then return {place, string.format('%.0f', spent)} end
         end
     end
@@ -123,14 +148,12 @@ local function take(part)
         write(recipient, 'epoch', epoch)
     end
     if fare > 0 then
-        redis.call('HINCRBY', wallet, 'available', '-' .. term.fare)
-        redis.call('HINCRBY', wallet, 'held', term.fare)
-        count_held(wallet, part.category, key, fare)
-        available = available - fare
+        taken, available = taken + fare, available - fare
+        taken_by_category[part.category] = (taken_by_category[part.category] or 0) + fare
     end
     -- What costs nothing and takes no unit has nothing to give back; one that opens a conversation must be found again.
     if fare > 0 or pool ~= '' or term.opens then
-        redis.call('HSET', holds, hold, term.fare .. ':' .. index .. ':' .. pool)
+        taken_holds[hold] = term.fare .. ':' .. index .. ':' .. pool
     end
 end
 
@@ -172,10 +195,10 @@ local function decide(parts)
     end
     local fare, units, paid, before = 0, 0, false, false
     for _, part in ipairs(parts) do
-        local taken = redis.call('HGET', holds, part.hold)
-        if taken then
+        local known = taken_holds[part.hold] or redis.call('HGET', holds, part.hold)
+        if known then
             before = true
-            part.index = tonumber(string.match(taken, '^%d+:(%d+):'))
+            part.index = tonumber(string.match(known, '^%d+:(%d+):'))
             part.term, part.evidence, part.opener = part.terms[part.index], '', ''
             part.paid = part.term.paid or false
         else
@@ -208,16 +231,57 @@ local function decide(parts)
     return result
 end
 
-local results, argument, recipient = {epoch}, 8, 3
-while ARGV[argument] do
-    local parts = {}
-    for i = 1, tonumber(ARGV[argument]) do
-        parts[i] = {hold = ARGV[argument + 1], category = ARGV[argument + 2], terms = cjson.decode(ARGV[argument + 3]),
-                    recipient = KEYS[recipient]}
-        argument, recipient = argument + 3, recipient + 1
-    end
-    argument = argument + 1
-    results[#results + 1] = decide(parts)
+-- Sends that are alike have the same offer and the same limits: each text is read once.
+local decoded = {}
+
+local function json(text)
+    if not decoded[text] then decoded[text] = cjson.decode(text) end
+    return decoded[text]
 end
-if per_second then redis.call('HSET', wallet, 'due', string.format('%.3f', due)) end
-return results
+
+local argument, name = 1, 0  -- the places of what was read last
+
+local function next_argument()
+    argument = argument + 1
+    return ARGV[argument]
+end
+
+local function next_key()
+    name = name + 1
+    return KEYS[name]
+end
+
+-- Reads what is asked about a number; returns the parts of each of its sends.
+local function read_number()
+    wallet, holds = next_key(), next_key()
+    block_at, cover, mode = tonumber(next_argument()), next_argument() == 'cover', next_argument()
+    limits, key, per_second = json(next_argument()), next_argument(), tonumber(next_argument())
+    if mode ~= 'enforce' then per_second = nil end
+    local sends = {}
+    for send = 1, tonumber(next_argument()) do
+        local parts = {}
+        for part = 1, tonumber(next_argument()) do
+            parts[part] = {hold = next_argument(), category = next_argument(), terms = json(next_argument()),
+                           recipient = next_key()}
+        end
+        sends[send] = parts
+    end
+    return sends
+end
+
+local function decide_all(sends)
+    if not read_wallet() then return {''} end
+    local results = {epoch}
+    for _, parts in ipairs(sends) do results[#results + 1] = decide(parts) end
+    write_taken()
+    if per_second then redis.call('HSET', wallet, 'due', string.format('%.3f', due)) end
+    return results
+end
+
+local answers = {}
+while ARGV[argument + 1] do
+    local sends = read_number()
+    local ran, answer = pcall(decide_all, sends)  -- what is wrong with one number is not the others' business
+    answers[#answers + 1] = ran and answer or redis.error_reply(type(answer) == 'table' and answer.err or tostring(answer))
+end
+return answers
