@@ -1,5 +1,6 @@
 """Connections to the ledger's database."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -20,12 +21,34 @@ ONLY_BY_INDEX = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+# How long such a plan is used. A month that was empty when the plan was made (to look it through from end to end was as
+# good as its index) may have a hundred thousand holds a minute later. To plan anew takes some milliseconds.
+PLANS_LAST_S = 2.0
+
+
+class ByIndex(asyncpg.Connection):
+    """A connection for statements that find single rows by a key (`ONLY_BY_INDEX`)."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._planned_at = asyncio.get_running_loop().time()
+
+    async def fetch(  # type: ignore[override]  # of asyncpg's overloads the one for rows of its own kind
+        self, query: str, *arguments: Any, **options: Any
+    ) -> list[asyncpg.Record]:
+        """Run a statement and return its rows; by a new plan where the last one may be out of date."""
+        now = asyncio.get_running_loop().time()
+        if now - self._planned_at > PLANS_LAST_S:
+            await self.execute("DISCARD PLANS")
+            self._planned_at = now
+        return await super().fetch(query, *arguments, **options)
 
 
 async def open_pool(
-    url: str, *, timeout_s: float, min_size: int = 1, max_size: int, settings: dict[str, str]
+    url: str, *, timeout_s: float, min_size: int = 1, max_size: int, only_by_index: bool = False
 ) -> "asyncpg.Pool[asyncpg.Record]":
-    """Open a pool; `settings` are PostgreSQL's own, for its connections."""
+    """Open a pool, for any statements or for those that find single rows by a key."""
+    settings = ONLY_BY_INDEX if only_by_index else {}
     return await asyncpg.create_pool(
         url,
         min_size=min_size,
@@ -33,6 +56,7 @@ async def open_pool(
         command_timeout=timeout_s,
         timeout=timeout_s,
         server_settings={"application_name": "farebox", "timezone": "UTC", **settings},
+        connection_class=ByIndex if only_by_index else asyncpg.Connection,
         init=_claim_history,
         reset=_keep_as_it_is,
     )

@@ -18,7 +18,7 @@ import asyncpg
 from farebox.acting import actor
 from farebox.batch import Batcher, OverloadedError
 from farebox.core.hold import OPEN, Event, sources, target
-from farebox.database import ONLY_BY_INDEX, KeptConnection, open_pool
+from farebox.database import KeptConnection, open_pool
 from farebox.ends import Ends
 from farebox.metrics import Queue
 from farebox.rows import End, Ended, KnownHold, NewHold, Truth, known_hold
@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 8
 MAX_BY_KEY = 5  # more of them, for BY_KEY: new holds, accepts, ends, and two for the rest of what webhooks ask
 OPEN_BY_KEY = 3  # of these from the start: the first sends need not wait for one to be opened
-# Statements that find single holds by a key. A plan that was made while a month's partition was empty reads the whole
-# partition, and stays in use as it grows. So they have connections of their own that only know plans by index, and that
-# bear it when rows change under them (`ONLY_BY_INDEX`): whatever locks or changes rows and looks for holds is here.
+# Statements that find single holds by a key. They have connections of their own that keep one plan by index for a while
+# and bear it when rows change under them (`ONLY_BY_INDEX`): whatever locks or changes rows and looks for holds is here.
 BY_KEY = frozenset({
     "record_holds", "accept_holds", "end_holds", "carry_conversation", "adopt_hold", "holds_by_reference"
 })  # fmt: skip
@@ -72,9 +71,9 @@ class Ledger:
     @classmethod
     async def connect(cls, url: str, *, timeout_s: float) -> "Ledger":
         """Open the connections."""
-        pool = await open_pool(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS, settings={})
+        pool = await open_pool(url, timeout_s=timeout_s, max_size=MAX_CONNECTIONS)
         by_key = await open_pool(
-            url, timeout_s=timeout_s, min_size=OPEN_BY_KEY, max_size=MAX_BY_KEY, settings=ONLY_BY_INDEX
+            url, timeout_s=timeout_s, min_size=OPEN_BY_KEY, max_size=MAX_BY_KEY, only_by_index=True
         )
         return cls(pool, by_key, timeout_s=timeout_s)
 
