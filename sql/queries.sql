@@ -60,15 +60,18 @@ FROM hold WHERE hold_id = ANY ($1::uuid[]) OR sent_with = ANY ($1::uuid[]) OR wa
 -- `current` takes the lock that makes a rebuild wait for us, or us for it; `mine` locks the holds in one order, after that.
 -- It has all that is asked of a hold beside it: where no plan may hash or merge, a join of the two would look at each of
 -- one for each of the other.
--- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`).
+-- A delivery that names a conversation of WhatsApp is charged only if it is the first of that conversation (`claimed`). One
+-- that opened a conversation of another category than it was to open did just that: a rebuilt wallet must not know the other.
 WITH asked AS MATERIALIZED (
-    SELECT held.hold_id, alike.number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift
+    SELECT held.hold_id, alike.number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift,
+           opens
     FROM unnest($2::int[], $3::int[], $4::text[], $5::bigint[], $6::jsonb[], $7::text[], $8::text[], $9::bigint[], $10::text[],
-                $11::jsonb[])
-        AS alike (first, last, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift)
+                $11::jsonb[], $12::text[])
+        AS alike (first, last, number_id, billed_micros, webhook, wamid, conversation_id, conversation_until_ms, pool, drift,
+                  opens)
     CROSS JOIN LATERAL unnest(($1::uuid[])[first:last]) AS held (hold_id)
 ), current AS (
-    SELECT number_id, epoch, local_day(to_timestamp($15::bigint / 1000.0), timezone) AS today
+    SELECT number_id, epoch, local_day(to_timestamp($16::bigint / 1000.0), timezone) AS today
     FROM number WHERE number_id = ANY ($4::text[]) FOR KEY SHARE
 ), mine AS (
     SELECT asked.*, hold.state, hold.epoch, hold.fare_micros, hold.pool AS aside_pool, current.epoch AS current_epoch, today
@@ -76,29 +79,30 @@ WITH asked AS MATERIALIZED (
 ), claimed AS (
     INSERT INTO conversation (number_id, conversation_id, hold_id)
     SELECT number_id, conversation_id, hold_id FROM mine
-    WHERE conversation_id IS NOT NULL AND billed_micros > 0 AND state = ANY ($14::text[])
+    WHERE conversation_id IS NOT NULL AND billed_micros > 0 AND state = ANY ($15::text[])
     ON CONFLICT DO NOTHING
     RETURNING hold_id
 ), ended AS (
-    UPDATE hold SET state = $12, ended_by = $13, webhook = mine.webhook, drift = mine.drift,
+    UPDATE hold SET state = $13, ended_by = $14, webhook = mine.webhook, drift = mine.drift,
                     billed_micros = CASE WHEN mine.conversation_id IS NULL
                                            OR hold.hold_id IN (SELECT hold_id FROM claimed)
                                          THEN mine.billed_micros ELSE 0 END,
                     wamid = coalesce(hold.wamid, mine.wamid), late = hold.ended_at IS NOT NULL,
                     pool = coalesce(mine.pool, hold.pool),
                     conversation_until = to_timestamp(mine.conversation_until_ms / 1000.0),
-                    ended_at = to_timestamp($15::bigint / 1000.0),
-                    usage_day = CASE WHEN $13 = 'deliver' THEN mine.today END
+                    opens = coalesce(mine.opens, hold.opens),
+                    ended_at = to_timestamp($16::bigint / 1000.0),
+                    usage_day = CASE WHEN $14 = 'deliver' THEN mine.today END
     FROM mine
-    WHERE hold.hold_id = mine.hold_id AND hold.state = ANY ($14::text[])
+    WHERE hold.hold_id = mine.hold_id AND hold.state = ANY ($15::text[])
     RETURNING hold.hold_id, hold.number_id, hold.billed_micros, mine.current_epoch, hold.late,
-              mine.state = ANY ($16::text[]) AND mine.epoch <> mine.current_epoch AS older,
+              mine.state = ANY ($17::text[]) AND mine.epoch <> mine.current_epoch AS older,
               mine.fare_micros AS aside_micros, mine.aside_pool,
               hold.usage_day, hold.category, hold.market, hold.class, hold.key_id,
               hold.conversation_until IS NOT NULL AS opened
 ), booked AS (
     INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
-    SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($15::bigint / 1000.0)
+    SELECT number_id, 'settle', 'number', 'usage', billed_micros, hold_id, to_timestamp($16::bigint / 1000.0)
     FROM ended WHERE billed_micros > 0
     RETURNING number_id, amount_micros
 ), charged AS (

@@ -1,11 +1,12 @@
 """Conversation-based pricing: one charge for all messages of 24 hours, counted from delivery."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from farebox.core.hold import Event
-from farebox.rows import Resolution
+from farebox.rows import KnownHold, Resolution
 from farebox.simulator import Behaviour
 from harness import GERMAN, NUMBER, World, template, text
 from test_inbound import payload, post
@@ -110,6 +111,58 @@ async def test_if_the_opener_fails_the_next_message_carries_the_fare(world: Worl
     assert await world.balance() == {"available": "0.8635", "held": "0.00"}
     assert (await send(world, template("summer_sale", GERMAN)))[2] == "0.00"
     assert await world.differences() == []
+
+
+async def test_if_the_message_that_took_over_fails_a_late_delivery_keeps_the_conversation_open(world: World) -> None:
+    """WhatsApp says failed, and delivered after all: by then the next message has carried the conversation on."""
+    await world.fund("1.00")
+    first, second, third = [(await send(world, template("summer_sale", GERMAN)))[0] for _ in range(3)]
+    await say(world, first, "failed")
+    await say(world, first, "delivered")
+    await say(world, second, "failed")
+    assert (await world.message(third))["fare"] == "0.00", "nobody carries what is open"
+    assert (await send(world, template("summer_sale", GERMAN)))[2] == "0.00"
+    await world.gate.wallet._redis.flushall()
+    assert (await send(world, template("summer_sale", GERMAN)))[2] == "0.00"
+    assert await world.balance() == {"available": "0.8635", "held": "0.00"}
+    assert await world.differences() == []
+
+
+async def test_a_failure_that_reaches_the_wallet_after_the_delivery_closes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers hear of one message: by the ledger it failed and was then delivered, by the wallet the reverse."""
+    await world.fund("1.00")
+    first, *_ = await send(world, template("summer_sale", GERMAN))
+    next_rider = world.gate.ledger.next_rider
+
+    async def delivered_meanwhile(opener: UUID) -> KnownHold | None:
+        rider = await next_rider(opener)
+        (hold,) = await world.gate.ledger.find_holds([], [first])
+        until_ms = world.gate.clock.now_ms() + 24 * HOUR_S * 1000
+        delivery = Resolution(hold, 136_500, conversation_id="c-1", conversation=("marketing", until_ms))
+        await world.gate.funds.resolve(Event.DELIVER, [delivery])
+        return rider
+
+    monkeypatch.setattr(world.gate.ledger, "next_rider", delivered_meanwhile)
+    await say(world, first, "failed")
+    assert (await send(world, template("summer_sale", GERMAN)))[2] == "0.00"
+    assert await world.balance() == {"available": "0.8635", "held": "0.00"}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_the_category_that_whatsapp_names_is_the_one_that_is_open(world: World, *, lost: bool) -> None:
+    """A reply that took a template's conversation over opens one for replies; after a lost wallet too."""
+    await world.fund("1.00")
+    first, *_ = await send(world, template("summer_sale", GERMAN))
+    reply, *_ = await send(world, text(GERMAN))
+    await say(world, first, "failed")
+    assert (await world.message(reply))["fare"] == MARKETING
+    await say(world, reply, "delivered", category="service")
+    if lost:
+        await world.gate.wallet._redis.flushall()
+    assert (await send(world, text(GERMAN)))[2] == "0.00"
+    assert (await send(world, template("summer_sale", GERMAN)))[2] == MARKETING
 
 
 async def test_if_the_only_message_fails_the_conversation_never_was(world: World) -> None:

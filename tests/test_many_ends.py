@@ -36,6 +36,7 @@ async def test_every_hold_ends_as_it_is_told_whatever_the_others_are_told(gate: 
                 NOW + place if place % 7 == 0 else None,
                 "service:2026-11" if place % 11 == 0 else None,
                 json.dumps({"differs": ["price"]}) if place % 13 == 0 else None,
+                "service" if place % 7 == 0 else None,
             )
         )
     foreign = End(await past.record(gate.ledger, NOW, "1"), "2", FARE)  # not the number's own hold
@@ -43,7 +44,7 @@ async def test_every_hold_ends_as_it_is_told_whatever_the_others_are_told(gate: 
     assert {end.hold_id for end in ended} == {end.hold_id for end in ends}
     rows = await gate.ledger._pool.fetch(
         "SELECT h.hold_id, number_id, billed_micros, webhook::text, wamid, c.conversation_id, "
-        "(extract(epoch FROM conversation_until) * 1000)::bigint, pool, drift::text "
+        "(extract(epoch FROM conversation_until) * 1000)::bigint, pool, drift::text, opens "
         "FROM hold h LEFT JOIN conversation c USING (number_id, hold_id) WHERE state = 'settled'"
     )
     assert sorted(tuple(row) for row in rows) == sorted(tuple(end) for end in ends)

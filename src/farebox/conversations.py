@@ -2,7 +2,9 @@
 
 Conversation-based pricing charges the message that opens a conversation; the others of its 24 hours ride it. The wallet
 knows a conversation as pending from the moment its first message is taken, and as open from its delivery. If that
-message fails, the next one that is on its way carries the fare.
+message fails, the next one that is on its way carries the fare. What failed may be delivered after all: then a user
+has two holds that opened a conversation of one category, and only one of them is in the wallet. When that one goes, the
+other is read from the ledger.
 """
 
 from farebox.clock import Clock
@@ -10,7 +12,7 @@ from farebox.core.hold import Event
 from farebox.core.tariff import FREE_ENTRY_POINT, Class
 from farebox.ledger import Ledger
 from farebox.rebuild import Rebuild
-from farebox.rows import KnownHold, Resolution, conversation_state
+from farebox.rows import KnownHold, Resolution, conversation_state, known_conversation
 from farebox.tariffs import Tariffs
 from farebox.wallet import Wallet
 
@@ -36,9 +38,11 @@ class Conversations:
             )
         if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
             return
+        state = await self._opened_by_another(hold)
         # A delivery that names no conversation (charged by the message, or at the end of its hold because its price
         # never came) was charged itself: whoever rides it must not carry that fare a second time.
-        state = "" if event is Event.DELIVER else await self._carry(hold)
+        if not state and event is not Event.DELIVER:
+            state = await self._carry(hold)
         await self._wallet.converse(
             hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
         )
@@ -52,6 +56,14 @@ class Conversations:
             kind, ends_ms = FREE_ENTRY_POINT, hold.created_ms + tariffs.free_entry_point_ms(hold.regime)
             if await self._ledger.fetch("close_window_of", hold.number_id, hold.recipient, kind, ends_ms):
                 await self._wallet.close_windows(hold.number_id, [hold.recipient], [kind])
+
+    async def _opened_by_another(self, hold: KnownHold) -> str:
+        """Return the conversation that is open by the ledger though this hold does not open it, "" where there is none.
+
+        Nobody needs to carry its fare: what rides it is delivered within it.
+        """
+        rows = await self._ledger.fetch("conversations_of", hold.number_id, [hold.recipient], self._clock.now_ms())
+        return next((known_conversation(row) for row in reversed(rows) if row["category"] == hold.opens), "")
 
     async def _carry(self, opener: KnownHold) -> str:
         """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.

@@ -89,6 +89,7 @@ class End(NamedTuple):
     conversation_until_ms: int | None = None
     pool: str | None = None  # the pool that the delivery used a unit of
     drift: str | None = None  # JSON
+    opens: str | None = None  # the category of the conversation that the delivery opened
 
 
 class Ended(NamedTuple):
@@ -167,3 +168,8 @@ def ended_hold(row: asyncpg.Record) -> Ended:
 def conversation_state(ends_at_ms: int, opener: UUID, *, paid: bool) -> str:
     """Write a conversation as the wallet keeps it; 0 is pending (see take.lua)."""
     return f"{ends_at_ms}:{int(paid)}:{opener}"
+
+
+def known_conversation(row: asyncpg.Record) -> str:
+    """Write a conversation that `conversations_of` returned, as the wallet keeps it."""
+    return conversation_state(row["ends_at_ms"], row["hold_id"], paid=row["class"] == "paid")

@@ -53,6 +53,7 @@ class Settlement:
                     conversation_until_ms=r.conversation[1] if r.conversation else None,
                     pool=r.pool,
                     drift=r.drift,
+                    opens=r.conversation[0] if r.conversation else None,
                 )
                 for r in asked
             ],

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from farebox.clock import Clock
 from farebox.ledger import Ledger
-from farebox.rows import conversation_state
+from farebox.rows import known_conversation
 from farebox.wallet import Wallet, WalletUnavailableError
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,5 @@ class Unread:
         for row in await self._ledger.fetch("windows_of", number_id, users, now_ms):
             fields[row["user_id"]][row["kind"]] = str(row["ends_at_ms"])
         for row in await self._ledger.fetch("conversations_of", number_id, users, now_ms):
-            state = conversation_state(row["ends_at_ms"], row["hold_id"], paid=row["class"] == "paid")
-            fields[row["user_id"]][f"conv:{row['category']}"] = state
+            fields[row["user_id"]][f"conv:{row['category']}"] = known_conversation(row)
         return fields

@@ -12,7 +12,7 @@ from farebox.taking import key_of
 from farebox.tariffs import local_day
 from simulate.books import books_of, run_of
 from simulate.kernel import SimulationError
-from simulate.queries_wallets import windows_of
+from simulate.queries_wallets import conversations_of, windows_of
 from simulate.tables import spent_by
 from simulate.whatsapp import HEARD, USERS, Sent
 from simulate.worker import take_digest, tariffs
@@ -155,7 +155,7 @@ class Checks:
                 self._users(number)
 
     def _users(self, number: Number) -> None:
-        """A window that is open by the ledger is open by the wallet, of every user whom the wallet knows."""
+        """What is open by the ledger is open by the wallet, of every user whom the wallet knows."""
         wallet, database, now_ms = self.wallet(number.number_id), self.world.database, self.world.clock_ms()
         if wallet is None or wallet["epoch"] != str(database.numbers[number.number_id]["epoch"]):
             return
@@ -168,6 +168,14 @@ class Checks:
                 for row in windows_of(database, number.number_id, [user], now_ms):
                     if ends.get(row["kind"], 0) < row["ends_at_ms"]:
                         raise SimulationError(f"number {number.number_id} does not know {row}, but {known}")
+                rows = {row["category"] for row in conversations_of(database, number.number_id, [user], now_ms)}
+                # Pending ones are 0. No conversation is open by the wallet alone either: what rides it takes no fare.
+                known_open = {
+                    name.removeprefix("conv:")
+                    for name, ends_ms in ends.items()
+                    if name.startswith("conv:") and not 0 < ends_ms <= now_ms
+                }
+                _same(f"conversations of number {number.number_id} with {user}", known_open, rows)
 
     def _counts(self, number: Number) -> None:
         """Compare what a wallet counts as spent, by category, with the ledger."""

@@ -67,14 +67,15 @@ def holds_by_reference(db: Database, ids: Sequence[UUID], wamids: Sequence[str])
 
 def end_holds(
     db: Database, ids: Sequence[UUID], firsts: Any, lasts: Any, numbers: Any, bills: Any, webhooks: Any, wamids: Any,
-    conversation_ids: Any, untils: Any, pools: Any, drifts: Any, state: str, event: str, sources: Sequence[str],
-    now_ms: int, open_: Sequence[str],
+    conversation_ids: Any, untils: Any, pools: Any, drifts: Any, opened: Any, state: str, event: str,
+    sources: Sequence[str], now_ms: int, open_: Sequence[str],
 ) -> Iterable[Row]:  # fmt: skip
-    alike = zip(firsts, lasts, numbers, bills, webhooks, wamids, conversation_ids, untils, pools, drifts, strict=True)
+    told_of = numbers, bills, webhooks, wamids, conversation_ids, untils, pools, drifts, opened
+    alike = zip(firsts, lasts, *told_of, strict=True)
     asked = [(hold_id, *told) for first, last, *told in alike for hold_id in ids[first - 1 : last]]
     charged = {entry.get("hold_id") for entry in db.entries}
     ended = []
-    for hold_id, number_id, bill, webhook, wamid, conversation_id, until_ms, pool, drift in asked:
+    for hold_id, number_id, bill, webhook, wamid, conversation_id, until_ms, pool, drift, opens in asked:
         hold = db.holds.get(hold_id)
         if hold is None or hold["number_id"] != number_id or hold["state"] not in sources:
             continue
@@ -99,7 +100,7 @@ def end_holds(
         hold |= {
             "ended_by": event, "webhook": webhook, "drift": drift, "billed_micros": billed, "late": late,
             "wamid": hold["wamid"] or wamid, "pool": pool or hold["pool"], "conversation_until_ms": until_ms,
-            "ended_ms": now_ms, "usage_day": day,
+            "ended_ms": now_ms, "usage_day": day, "opens": opens or hold["opens"],
         }  # fmt: skip
         db.set_state(hold, state)
         if billed > 0:
