@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from benchmarks.population import FUNDS_MICROS, id_of, populate
 from farebox import rebuild
-from farebox.asks import NewWallet, Position
+from farebox.asks import Gap, NewWallet, Position
 from farebox.config import Settings
 from farebox.gate import Gate
 from farebox.ledger import Ledger, LedgerUnavailableError
@@ -51,6 +52,22 @@ async def test_the_first_send_that_misses_its_wallet_has_all_others_written(lost
     positions = await lost.wallet.positions([id_of(2)])
     assert positions[0] is not None
     assert positions[0].filled
+
+
+async def test_who_writes_while_the_wallet_is_written_is_not_lost(lost: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window that was once open opens again after the ledger was read: that waits for no rebuild."""
+    window = [id_of(1)], [USER], ["csw"]
+    await lost.ledger.fetch("open_windows", *window, [1], [None])
+    written, ends_ms = Wallet.rebuild, int(time.time() * 1000) + 3_600_000
+
+    async def writes_meanwhile(self: Wallet, wallets: Sequence[NewWallet]) -> None:
+        await lost.ledger.fetch("open_windows", *window, [ends_ms], [None])
+        await lost.wallet.open_windows(id_of(1), [(USER, "csw", ends_ms, None)])
+        await written(self, wallets)
+
+    monkeypatch.setattr(Wallet, "rebuild", writes_meanwhile)
+    await lost.rebuild(lost.directory.numbers[id_of(1)], stale_epoch=None)
+    assert await lost.wallet.state(id_of(1), USER) is Gap.UNREAD, "as a send finds it, which then has it read"
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@
 -- KEYS[1] wallet, KEYS[n] the recipient of each window (see take.lua)
 -- ARGV for each of them: the window's name, its end in ms ("" closes it), and the time in ms at which it must not be open yet, or ""
 -- A recipient that was not read from the ledger in this epoch is marked to be read, and whoever is just reading it reads again.
--- One without a hash too: its window may have come to the ledger after all users were listed there who are being read.
+-- One without a hash too: its window may have come to the ledger after all users were listed there who are being read. And one
+-- whose wallet is missing: a wallet may just be written that the ledger told nothing of this window yet.
 
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'filled')
 local epoch, filled = state[1], state[2]
-if not epoch then return 0 end
 
 local function grow(windows, name, ends, start)
     local open_until = tonumber(redis.call('HGET', windows, name) or '0')
@@ -20,7 +20,7 @@ end
 
 for i = 2, #KEYS do
     local name, ends, start = ARGV[3 * i - 5], ARGV[3 * i - 4], ARGV[3 * i - 3]
-    local known = is_known(KEYS[i], epoch, filled)
+    local known = epoch and is_known(KEYS[i], epoch, filled)
     if known and ends == '' then
         redis.call('HDEL', KEYS[i], name)
     elseif known then
