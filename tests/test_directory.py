@@ -1,32 +1,53 @@
 """What every worker knows by heart is read again beside the sends, not in their way."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from benchmarks.population import id_of, populate
+import pytest
+
+from benchmarks.population import populate
 from farebox.config import Settings
-from farebox.directory import READ_AT_ONCE
+from farebox.directory import READ_AT_ONCE, Directory
 from farebox.gate import Gate
+from farebox.ledger import Ledger
 
 NUMBERS = 3 * READ_AT_ONCE
 
 
-async def test_the_event_loop_turns_while_many_numbers_are_read(settings: Settings, gate: Gate) -> None:
+@pytest.mark.parametrize(
+    ("query", "load"),
+    [
+        ("all_numbers", Directory.load_numbers),
+        ("active_keys", Directory.load_keys),
+        ("all_templates", Directory.load_templates),
+    ],
+)
+async def test_the_event_loop_turns_while_many_rows_are_read(
+    settings: Settings, gate: Gate, query: str, load: Callable[[Directory, Ledger], Coroutine[Any, Any, None]]
+) -> None:
     assert settings.database_url is not None
     await populate(settings.database_url, NUMBERS, app_url="http://127.0.0.1:9")
-    rows = await gate.ledger.fetch("all_numbers")
-    reading, turns = asyncio.create_task(gate.directory.load_numbers(_Read(rows))), 0  # type: ignore[arg-type]
+    await gate.ledger._pool.execute(
+        "INSERT INTO template (waba_id, name, language, category, status, updated_at) "
+        "SELECT 'bench', number_id, 'en', 'utility', 'APPROVED', now() FROM number"
+    )
+    rows = await gate.ledger.fetch(query)
+    reading, turns = asyncio.create_task(load(gate.directory, _Read(query, rows))), 0  # type: ignore[arg-type]
     while not reading.done():
         await asyncio.sleep(0)
         turns += 1
     assert turns > NUMBERS // READ_AT_ONCE
-    assert set(gate.directory.numbers) == {id_of(number) for number in range(1, NUMBERS + 1)}
+    known = gate.directory
+    assert NUMBERS in {len(known.numbers), len(known._keys), len(known.templates)}
 
 
 class _Read:
     """A ledger whose answers are here already, so that nothing but the reading itself takes turns."""
 
-    def __init__(self, numbers: list[object]) -> None:
-        self._numbers = numbers
+    def __init__(self, query: str, rows: list[Any]) -> None:
+        self._query = query
+        self._rows = rows
 
-    async def fetch(self, name: str) -> list[object]:
-        return self._numbers if name == "all_numbers" else []
+    async def fetch(self, query: str) -> list[Any]:
+        return self._rows if query == self._query else []

@@ -25,7 +25,8 @@ from farebox.vault import Vault, VaultError
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 200  # numbers between two turns of the event loop: some 5 ms
+_PERIODS = tuple(Period)  # an enum's own loop costs more than what is done with each
+READ_AT_ONCE = 200  # numbers, keys or templates between two turns of the event loop: some 5 ms
 KEY_PREFIX = "fbx_"  # so that a farebox key is recognised, by people and by secret scanners
 
 
@@ -197,14 +198,18 @@ class Directory:
         """Read the keys that are not revoked."""
         async with self._loading:
             keys: dict[bytes, Key] = {}
-            for row in await ledger.fetch("active_keys"):
+            for place, row in enumerate(await ledger.fetch("active_keys")):
                 categories = None if row["categories"] is None else tuple(row["categories"])
                 limits = tuple(
-                    Limit(period, key_counter(row["key_id"]), row[f"{period}_limit_micros"])
-                    for period in Period
-                    if row[f"{period}_limit_micros"] is not None
+                    [
+                        Limit(period, key_counter(row["key_id"]), row[f"{period}_limit_micros"])
+                        for period in _PERIODS
+                        if row[f"{period}_limit_micros"] is not None
+                    ]
                 )
                 key = Key(row["key_id"], row["name"], tuple(row["numbers"]), categories, row["per_minute"], limits)
+                if place % READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # sends go on meanwhile
                 keys[row["digest"]] = key
                 if row["previous_digest"] is not None:
                     keys[row["previous_digest"]] = replace(key, until_ms=row["previous_until_ms"])
@@ -220,12 +225,13 @@ class Directory:
     async def load_templates(self, ledger: Ledger) -> None:
         """Read the template registry."""
         async with self._loading:
-            self.templates = {
-                (row["waba_id"], row["name"], row["language"]): Template(
-                    row["category"], row["status"], row["bid_amount"]
-                )
-                for row in await ledger.fetch("all_templates")
-            }
+            templates: dict[tuple[str, str, str], Template] = {}
+            for place, row in enumerate(await ledger.fetch("all_templates")):
+                template = Template(row["category"], row["status"], row["bid_amount"])
+                templates[row["waba_id"], row["name"], row["language"]] = template
+                if place % READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            self.templates = templates
 
 
 async def _limits(ledger: Ledger) -> dict[str, list[Limit]]:
