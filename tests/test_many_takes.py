@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from farebox.asks import Ask, Decision, Gap, Mode, NewWallet, Part, Position
 from farebox.core.limits import Limit, Period
 from farebox.gate import Gate
-from farebox.taking import MAX_SENDS_PER_CALL, key_of
+from farebox.taking import MAX_PARTS_PER_CALL, in_calls, key_of
 from past import FARE
 
 NOW_MS = 1_764_000_000_000
@@ -109,11 +109,29 @@ async def test_what_is_wrong_with_one_number_is_not_the_others_business(gate: Ga
 async def test_more_than_one_call_may_carry_and_more_than_lua_hands_to_one_command(gate: Gate) -> None:
     await gate.wallet.rebuild([NewWallet("1", Position(7, 10_000 * FARE, 0, filled=True), {})])
     group = tuple(Part(str(uuid4()), f"1650555{place:04}", "utility", OFFERS[0]) for place in range(1_024))
-    single = [(Part(str(uuid4()), "16505550002", "utility", OFFERS[0]),) for _ in range(MAX_SENDS_PER_CALL + 1)]
+    single = [(Part(str(uuid4()), "16505550002", "utility", OFFERS[0]),) for _ in range(MAX_PARTS_PER_CALL + 1)]
     asks = [Ask("1", parts, 0, False, Mode.ENFORCE, NOW_MS) for parts in (group, *single)]
+    assert [[len(places) for places in numbers] for numbers in in_calls(asks, shared=True)] == [
+        [1],
+        [MAX_PARTS_PER_CALL],
+        [1],
+    ]
     decisions = await gate.wallet._take_batch(asks)
     assert all(isinstance(decision, Decision) and decision.taken for decision in decisions)
     money = await gate.wallet.position("1")
     assert money is not None
-    assert money.held_micros == (1_024 + MAX_SENDS_PER_CALL + 1) * FARE
-    assert await gate.wallet._redis.hlen(key_of("1", "holds")) == 1_024 + MAX_SENDS_PER_CALL + 1
+    assert money.held_micros == (1_024 + MAX_PARTS_PER_CALL + 1) * FARE
+    assert await gate.wallet._redis.hlen(key_of("1", "holds")) == 1_024 + MAX_PARTS_PER_CALL + 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_call_is_about_several_numbers_only_where_they_share_it(shared: bool) -> None:
+    asks = some(random.Random(1), 200)
+    calls = in_calls(asks, shared=shared)
+    assert sorted(place for numbers in calls for places in numbers for place in places) == list(range(len(asks)))
+    assert all(sum(len(asks[place].parts) for places in numbers for place in places) <= 100 for numbers in calls)
+    of_calls = [{asks[place].number_id for places in numbers for place in places} for numbers in calls]
+    assert (max(map(len, of_calls)) > 1) == shared
+    for numbers in calls:
+        for places in numbers:
+            assert len({(asks[place].number_id, asks[place].key) for place in places}) == 1

@@ -7,7 +7,7 @@ from farebox.asks import Ask, Decision, Gap, Taken
 from farebox.core.limits import Limit, Reached, wire
 from farebox.scripts import as_raised
 
-MAX_SENDS_PER_CALL = 100  # in one script call: it holds the store for about two milliseconds
+MAX_PARTS_PER_CALL = 100  # of sends in one script call: it holds the store for about two milliseconds
 
 
 def key_of(number_id: str, name: str) -> str:
@@ -45,7 +45,8 @@ def decisions_of(answer: Any, asks: Sequence[Ask]) -> Sequence[Decision | Gap | 
 def in_calls(asks: list[Ask], *, shared: bool) -> list[list[list[int]]]:
     """Return for each call the places of the asks of each of its numbers, cut to what one call may carry.
 
-    Those of one number that its rules are the same for stay together. Numbers that do not share their calls are alone.
+    Those of one number that its rules are the same for stay together. Numbers that do not share their calls are alone,
+    and so is a group that is more than that by itself.
     """
     by_number: dict[tuple[object, ...], list[int]] = {}
     for place, ask in enumerate(asks):
@@ -54,13 +55,17 @@ def in_calls(asks: list[Ask], *, shared: bool) -> list[list[list[int]]]:
     calls: list[list[list[int]]] = []
     room = 0
     for places in by_number.values():
-        for start in range(0, len(places), MAX_SENDS_PER_CALL):
-            some = places[start : start + MAX_SENDS_PER_CALL]
-            if not shared or len(some) > room:
+        begun = False
+        for place in places:
+            parts = len(asks[place].parts)
+            if parts > room or not (begun or shared):
                 calls.append([])
-                room = MAX_SENDS_PER_CALL
-            calls[-1].append(some)
-            room -= len(some)
+                room, begun = MAX_PARTS_PER_CALL, False
+            if not begun:
+                calls[-1].append([])
+                begun = True
+            calls[-1][-1].append(place)
+            room -= parts
     return calls
 
 
