@@ -7,12 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from farebox.asks import Ask, Decision, Gap, Mode, NewWallet, Part, Position
 from farebox.core.limits import Limit, Period
 from farebox.gate import Gate
-from farebox.taking import MAX_PARTS_PER_CALL, in_calls, key_of
+from farebox.taking import MAX_PARTS_PER_CALL, in_calls, key_of, take_arguments
 from past import FARE
 
 NOW_MS = 1_764_000_000_000
@@ -104,6 +104,19 @@ async def test_what_is_wrong_with_one_number_is_not_the_others_business(gate: Ga
     assert isinstance(taken, Decision)
     assert taken.taken
     assert await redis.hgetall(key_of("1", "wallet")) == before
+
+
+async def test_what_the_store_says_of_itself_is_heard_by_the_client(gate: Gate) -> None:
+    """Of a master that was demoted the client's connection must be told, or it would never look for the new one."""
+    await written_anew(gate, random.Random(1))
+    ask = Ask("3", (Part(str(uuid4()), "16505550002", "utility", OFFERS[0]),), -FARE, False, Mode.ENFORCE, NOW_MS)
+    redis = gate.wallet._redis
+    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        (answer,) = await gate.wallet._scripts._known([("take", *take_arguments([[ask]]))])
+    finally:
+        await redis.execute_command("REPLICAOF", "NO", "ONE")
+    assert isinstance(answer, ReadOnlyError), repr(answer)
 
 
 async def test_more_than_one_call_may_carry_and_more_than_lua_hands_to_one_command(gate: Gate) -> None:

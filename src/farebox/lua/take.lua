@@ -278,10 +278,19 @@ local function decide_all(sends)
     return results
 end
 
+-- Returns what is wrong with one number, which is not the others' business. What the store says of itself (that it is a
+-- replica now, or full) is raised: the client must hear it, and leave.
+local function error_of_one_number(met)
+    local text = type(met) == 'table' and met.err or tostring(met)
+    local code = string.match(text, '^(%u+) ')
+    if code and code ~= 'ERR' and code ~= 'WRONGTYPE' then error({err = text}) end
+    return text
+end
+
 local answers = {}
 while ARGV[argument + 1] do
     local sends = read_number()
-    local ran, answer = pcall(decide_all, sends)  -- what is wrong with one number is not the others' business
-    answers[#answers + 1] = ran and answer or redis.error_reply(type(answer) == 'table' and answer.err or tostring(answer))
+    local ran, answer = pcall(decide_all, sends)
+    answers[#answers + 1] = ran and answer or redis.error_reply(error_of_one_number(answer))
 end
 return answers
