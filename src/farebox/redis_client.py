@@ -85,26 +85,45 @@ async def scan(client: Client, server: str, cursor: int, *, match: str, count: i
     return following, [str(key) for key in keys]
 
 
-async def run_all(client: Client, commands: Sequence[Command]) -> list[Any]:
-    """Run commands in one round trip; what each was answered, or the error that it was answered with, in its place.
+class Rounds:
+    """Round trips of several commands each.
 
-    On one server without redis-py's pipeline, which packs in Python: of what a batch of sends costs that was a quarter.
+    On one server without redis-py's pipeline, which packs in Python, and on a connection that is kept from one round to
+    the next: redis-py's pool asks more questions of each that it hands out than it takes to use it.
     """
-    if not isinstance(client, Redis):
-        pipeline = client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
-    pool = client.connection_pool
-    connection: Connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    try:
-        await connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
-        return [await _answer(connection) for _ in commands]
-    except BaseException:
-        await connection.disconnect(nowait=True)  # answers may be on their way that the next one would take for its own
-        raise
-    finally:
-        await pool.release(connection)
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._kept: Connection | None = None
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands; return what each was answered, or the error that it was answered with, in its place.
+
+        Where the connection was closed since the last round, this one fails and the next has another.
+        """
+        if not isinstance(self._client, Redis):
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+        pool = self._client.connection_pool
+        connection, self._kept = self._kept, None  # while it is in use another round has another connection
+        if connection is None:
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
+            answers = [await _answer(connection) for _ in commands]
+        except BaseException:
+            await connection.disconnect(
+                nowait=True
+            )  # an answer may be under way that the next round would take for its own
+            await pool.release(connection)
+            raise
+        if self._kept is None:
+            self._kept = connection
+        else:
+            await pool.release(connection)
+        return answers
 
 
 def _packed(command: Command) -> bytes:

@@ -15,7 +15,7 @@ import redis.exceptions
 from redis.exceptions import NoScriptError
 
 from farebox.assets import asset
-from farebox.redis_client import Command, lane, open_redis, run_all
+from farebox.redis_client import Command, Rounds, lane, open_redis
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class Scripts:
 
     def __init__(self, url: str, names: Sequence[str], *, timeout_s: float) -> None:
         self.client = open_redis(url, timeout_s=timeout_s)
+        self._rounds = Rounds(self.client)
         self._timeout_s = timeout_s
         self._open_at: dict[str, float] = {}  # of each server's breaker, by the loop's clock
         shared = asset("lua/_shared.lua").read_text()
@@ -131,7 +132,7 @@ class Scripts:
     async def _pipelined(self, calls: Sequence[Call], *, load: Sequence[str]) -> list[Any]:
         commands: list[Command] = [("SCRIPT LOAD", self.texts[name]) for name in load]
         commands += [("EVALSHA", self._digests[name], len(keys), *keys, *arguments) for name, keys, arguments in calls]
-        answers = await run_all(self.client, commands)
+        answers = await self._rounds.run(commands)
         if answers and all(isinstance(answer, CUT_OFF) for answer in answers):
             raise answers[0]  # a cluster's client tells one by one that a server is away
         return answers[len(load) :]
