@@ -98,7 +98,7 @@ WITH asked AS MATERIALIZED (
     RETURNING hold.hold_id, hold.number_id, hold.billed_micros, mine.current_epoch, hold.late,
               mine.state = ANY ($17::text[]) AND mine.epoch <> mine.current_epoch AS older,
               mine.fare_micros AS aside_micros, mine.aside_pool,
-              hold.usage_day, hold.category, hold.market, hold.class, hold.key_id,
+              hold.usage_day, hold.category, hold.market, hold.class, hold.key_id, hold.opens,
               hold.conversation_until IS NOT NULL AS opened
 ), booked AS (
     INSERT INTO entry (number_id, kind, from_book, into_book, amount_micros, hold_id, at)
@@ -129,7 +129,7 @@ WITH asked AS MATERIALIZED (
     ON CONFLICT (number_id, day, key_id) DO UPDATE SET billed_micros = known.billed_micros + excluded.billed_micros
 )
 SELECT hold_id, number_id, billed_micros, current_epoch AS epoch, late, older, aside_micros, aside_pool, category, key_id,
-       CASE WHEN billed_micros > 0 THEN usage_day::text END AS charged_day
+       CASE WHEN billed_micros > 0 THEN usage_day::text END AS charged_day, opens
 FROM ended;
 
 -- next_rider --

@@ -7,6 +7,8 @@ has two holds that opened a conversation of one category, and only one of them i
 other is read from the ledger.
 """
 
+from uuid import UUID
+
 from farebox.clock import Clock
 from farebox.core.hold import Event
 from farebox.core.tariff import FREE_ENTRY_POINT, Class
@@ -28,24 +30,21 @@ class Conversations:
 
     async def move(self, event: Event, resolution: Resolution) -> None:
         """Open a conversation at its delivery; hand it on, or forget it, if its first message does not arrive."""
-        hold, now_ms = resolution.hold, self._clock.now_ms()
-        opener = str(hold.hold_id)
+        hold = resolution.hold
         if resolution.conversation is not None:
             category, until_ms = resolution.conversation
             state = conversation_state(until_ms, hold.hold_id, paid=hold.message_class == Class.PAID)
-            await self._wallet.converse(
-                hold.number_id, hold.recipient, category=category, opener=opener, state=state, now_ms=now_ms
-            )
+            await self._write(hold, category, hold.hold_id, state)
         if hold.opens is None or (resolution.conversation is not None and resolution.conversation[0] == hold.opens):
             return
         state = await self._opened_by_another(hold)
         # A delivery that names no conversation (charged by the message, or at the end of its hold because its price
         # never came) was charged itself: whoever rides it must not carry that fare a second time.
-        if not state and event is not Event.DELIVER:
-            state = await self._carry(hold)
-        await self._wallet.converse(
-            hold.number_id, hold.recipient, category=hold.opens, opener=opener, state=state, now_ms=now_ms
-        )
+        rider = None if state or event is Event.DELIVER else await self._ledger.next_rider(hold.hold_id)
+        if rider is None:
+            await self._write(hold, hold.opens, hold.hold_id, state)
+        else:
+            await self._hand_on(hold, hold.opens, rider)
 
     async def close_free_entry_point(self, hold: KnownHold, tariffs: Tariffs) -> None:
         """Close the window that an answer opened which did not arrive; the next answer to the click may open it.
@@ -65,16 +64,15 @@ class Conversations:
         rows = await self._ledger.fetch("conversations_of", hold.number_id, [hold.recipient], self._clock.now_ms())
         return next((known_conversation(row) for row in reversed(rows) if row["category"] == hold.opens), "")
 
-    async def _carry(self, opener: KnownHold) -> str:
-        """Let the next message of a conversation carry the fare of the one that failed; return the wallet's new state.
+    async def _hand_on(self, opener: KnownHold, category: str, rider: KnownHold) -> None:
+        """Let the next message of a conversation carry the fare of the one that failed.
 
         A free conversation hands on its free unit, which the failure has just given back. Wallet first, like every
-        dearer bill: a crash in between leaves too little in the wallet, for the sweep.
+        dearer bill: the money, so that a crash after it leaves too little there, for the sweep; then whose conversation
+        it is. Once the ledger knows that too, whoever ends the rider writes what becomes of it: nothing may be written
+        after that. (A wallet that reads the user anew in between misses what is handed on. It then sets a fare too much
+        aside, not one too little.)
         """
-        assert opener.opens is not None, "only a message that opens a conversation hands one on"
-        rider = await self._ledger.next_rider(opener.hold_id)
-        if rider is None:
-            return ""
 
         async def extend(epoch: int | None) -> int | None:
             return await self._wallet.extend(
@@ -88,12 +86,24 @@ class Conversations:
                 pool=opener.pool,
             )
 
-        taken = await extend(None) if opener.fare_micros or opener.pool else None
+        taken = await extend(None)
+        pending = conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
+        await self._write(opener, category, opener.hold_id, pending)
         carried = await self._ledger.carry(opener, rider)
-        if carried is None:
-            if taken is not None:  # the rider ended meanwhile, and its end knows nothing of what it took over
+        if carried is None:  # the rider ended meanwhile, and its end knows nothing of what it took over
+            if taken is not None:
                 self._rebuild.later(rider.number_id, taken)
-            return ""
-        if (opener.fare_micros or opener.pool) and taken != carried:
+            await self._write(opener, category, rider.hold_id, await self._opened_by_another(opener))
+        elif taken != carried:
             await extend(carried)  # the wallet was rebuilt in between, and what we took went with it
-        return conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
+
+    async def _write(self, hold: KnownHold, category: str, opener: UUID, state: str) -> None:
+        """Tell the wallet what became of a conversation, where it is pending for this opener or not there."""
+        await self._wallet.converse(
+            hold.number_id,
+            hold.recipient,
+            category=category,
+            opener=str(opener),
+            state=state,
+            now_ms=self._clock.now_ms(),
+        )

@@ -106,6 +106,7 @@ class Ended(NamedTuple):
     category: str
     day: str | None  # the number's day that its charge counts for; None: nothing was charged
     key_id: UUID | None
+    opens: str | None  # the category of its conversation, which it may have been handed since it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ _KNOWN = itemgetter(
 )  # fmt: skip
 _ENDED = itemgetter(
     "hold_id", "number_id", "billed_micros", "epoch", "late", "older", "aside_micros", "aside_pool", "category",
-    "charged_day", "key_id",
+    "charged_day", "key_id", "opens",
 )  # fmt: skip
 _STATES = {state.value: state for state in State}
 

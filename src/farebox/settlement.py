@@ -110,8 +110,16 @@ class Settlement:
             resolution = by_id[end.hold_id]
             if gives_unit_back:
                 await self._conversations.close_free_entry_point(resolution.hold, self._tariffs)
+            if end.opens and resolution.hold.opens is None:
+                resolution = await self._read_again(resolution)
             if resolution.hold.opens or resolution.conversation:
                 await self._conversations.move(event, resolution)
+
+    async def _read_again(self, resolution: Resolution) -> Resolution:
+        """Return an end with its hold as it is now: it was handed a conversation after it was read."""
+        hold_id = resolution.hold.hold_id
+        found = await self._ledger.find_holds([hold_id], [])  # in a group, with those that were sent with it
+        return resolution._replace(hold=next(hold for hold in found if hold.hold_id == hold_id))
 
     async def _extend(self, resolution: Resolution, epoch: int | None) -> int | None:
         hold = resolution.hold

@@ -94,7 +94,7 @@ def end_holds(
                 "hold_id": hold_id, "number_id": number_id, "billed_micros": billed, "epoch": epoch, "late": late,
                 "older": hold["state"] in open_ and hold["epoch"] != epoch,
                 "aside_micros": hold["fare_micros"], "aside_pool": hold["pool"], "category": hold["category"],
-                "charged_day": day if billed > 0 else None, "key_id": hold["key_id"],
+                "charged_day": day if billed > 0 else None, "key_id": hold["key_id"], "opens": opens or hold["opens"],
             }
         )  # fmt: skip
         hold |= {
