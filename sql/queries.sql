@@ -142,9 +142,10 @@ SELECT hold_id, number_id, state, class, fare_micros, category, market, wamid, p
 FROM hold WHERE rides = $1 AND state = ANY ($2::text[]) ORDER BY created_at, hold_id LIMIT 1;
 
 -- carry_conversation --
--- Hands a conversation that failed to open to the message that rides it: that one is set aside for now.
+-- Hands a conversation that failed to open to the message that rides it: that one is set aside for now. Only while the wallet
+-- that its fare was taken from is the number's ($8): one that was rebuilt meanwhile knows nothing of it.
 WITH current AS (
-    SELECT number_id, epoch FROM number WHERE number_id = $4 FOR KEY SHARE
+    SELECT number_id, epoch FROM number WHERE number_id = $4 AND ($8::bigint IS NULL OR epoch = $8) FOR KEY SHARE
 ), carried AS (
     UPDATE hold SET fare_micros = $3, class = $5, opens = $6, rides = NULL,
                     (rate_source, rate_micros, markup_micros, tax_micros, pool) =

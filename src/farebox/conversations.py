@@ -89,13 +89,14 @@ class Conversations:
         taken = await extend(None)
         pending = conversation_state(0, rider.hold_id, paid=opener.message_class == Class.PAID)
         await self._write(opener, category, opener.hold_id, pending)
-        carried = await self._ledger.carry(opener, rider)
-        if carried is None:  # the rider ended meanwhile, and its end knows nothing of what it took over
+        carried = await self._ledger.carry(opener, rider, taken)
+        if carried is None:
+            # The rider ended meanwhile, and its end knows nothing of what it took over; or the wallet is another now.
             if taken is not None:
                 self._rebuild.later(rider.number_id, taken)
             await self._write(opener, category, rider.hold_id, await self._opened_by_another(opener))
-        elif taken != carried:
-            await extend(carried)  # the wallet was rebuilt in between, and what we took went with it
+        elif taken is None:
+            await extend(carried)  # no wallet was there; if one is now, it may have been written before that
 
     async def _write(self, hold: KnownHold, category: str, opener: UUID, state: str) -> None:
         """Tell the wallet what became of a conversation, where it is pending for this opener or not there."""

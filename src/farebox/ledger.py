@@ -123,10 +123,10 @@ class Ledger:
         row = await self.fetch_one("next_rider", opener, [state.value for state in OPEN])
         return None if row is None else known_hold(row)
 
-    async def carry(self, opener: KnownHold, rider: KnownHold) -> int | None:
-        """Hand a conversation and its fare to the message that rides it.
+    async def carry(self, opener: KnownHold, rider: KnownHold, epoch: int | None) -> int | None:
+        """Hand a conversation and its fare, which a wallet of this epoch set aside, to the message that rides it.
 
-        Return the number's epoch at that moment, None where the message has ended meanwhile.
+        Return the number's epoch at that moment, None where it is another one or the message has ended meanwhile.
         """
         row = await self.fetch_one(
             "carry_conversation",
@@ -137,6 +137,7 @@ class Ledger:
             opener.message_class,
             opener.opens,
             [state.value for state in OPEN],
+            epoch,
         )
         return None if row is None else int(row["epoch"])
 

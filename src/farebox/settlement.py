@@ -8,7 +8,7 @@ from farebox.asks import Closing
 from farebox.clock import Clock
 from farebox.conversations import Conversations
 from farebox.core.hold import GIVES_UNIT_BACK, Event, sources
-from farebox.ledger import Ledger
+from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.rebuild import Rebuild
 from farebox.rows import End, Ended, Resolution
 from farebox.tariffs import Tariffs
@@ -66,8 +66,9 @@ class Settlement:
         for (number_id, epoch), ends in by_number.items():
             try:
                 await self._give(event, ends, by_id, taken)
-            except WalletUnavailableError as error:
-                # They have ended, so this is no failure. The wallet shows too little until it is rebuilt.
+            except (WalletUnavailableError, LedgerUnavailableError) as error:
+                # They have ended, so this is no failure. The wallet shows too little until it is rebuilt. Then a
+                # conversation that could not be handed on is not pending there: the next message opens another.
                 log.warning("%d ends of number %s reach its wallet later: %s", len(ends), number_id, error)
                 self._rebuild.later(number_id, epoch)
         return ended

@@ -115,10 +115,11 @@ def next_rider(db: Database, opener: UUID, states: Sequence[str]) -> Iterable[Ro
 
 
 def carry_conversation(
-    db: Database, opener: UUID, rider: UUID, fare: int, number_id: str, class_: str, opens: str, states: Sequence[str]
-) -> Iterable[Row]:
+    db: Database, opener: UUID, rider: UUID, fare: int, number_id: str, class_: str, opens: str, states: Sequence[str],
+    epoch: int | None,
+) -> Iterable[Row]:  # fmt: skip
     hold, first = db.holds[rider], db.holds[opener]
-    if hold["state"] not in states:
+    if hold["state"] not in states or epoch not in (None, db.numbers[number_id]["epoch"]):
         return []
     hold |= {"fare_micros": fare, "class": str(class_), "opens": opens, "rides": None}
     hold |= {name: first[name] for name in ("rate_source", "rate_micros", "markup_micros", "tax_micros", "pool")}
