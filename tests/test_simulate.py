@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 SEEDS = os.environ.get("SEEDS", "1000")  # CI asks for 10,000
 COMPARED = (1, 2, 4, 7, 11, 13, 21, 26)  # of these lives every statement is put to a real database
 AT_LEAST = 1_000  # statements
+ENOUGH = 20  # of their messages are charged, and as many cost nothing in the end
 MADE_ANEW = {"now", "make_partitions", "forget_quarantine", "forget_keys"}  # answers that no two databases give alike
 KEPT = ("state", "class", "fare_micros", "billed_micros", "wamid", "late", "pool", "epoch", "ended_by", "recipient",
         "opens", "rides")  # fmt: skip
@@ -48,6 +50,8 @@ async def test_the_model_of_postgres_answers_as_a_real_one(database_url: str) ->
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         lives = pool.map(statements_of, COMPARED)
     assert sum(len(life.statements) for life in lives) > AT_LEAST
+    ended = Counter(hold["state"] for life in lives for hold in life.holds.values())
+    assert min(ended["settled"], ended["released"]) > ENOUGH, "messages leave, and some fail"
     store = await asyncpg.connect(database_url)
     try:
         await store.execute(

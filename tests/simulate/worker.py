@@ -32,6 +32,7 @@ from farebox.intake import of_number, tell
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.outbound import send
 from farebox.rebuild import Rebuild
+from farebox.redis_client import Rounds
 from farebox.scripts import Scripts
 from farebox.sweep import Sweep
 from farebox.tariffs import Tariffs
@@ -124,7 +125,9 @@ class Worker:
         """Start: make the parts, and ask the database for the time."""
         world, limits = self.world, settings()
         wallet = Wallet("redis://simulated", timeout_s=limits.wallet_timeout_s)
-        wallet._redis = wallet._scripts.client = Client(world.to_valkey, world.valkey, observe=world.valkey_ran)
+        client: Any = Client(world.to_valkey, world.valkey, observe=world.valkey_ran)
+        wallet._redis = wallet._scripts.client = client
+        wallet._scripts._rounds = Rounds(client)
         self.pool = Pool(world.to_postgres, world.postgres, timeout_s=limits.ledger_timeout_s)
         ledger = Ledger(self.pool, self.pool, timeout_s=limits.ledger_timeout_s)
         clock, directory, loaded = Clock(), Directory(), tariffs()
