@@ -142,7 +142,9 @@ def test_a_call_is_about_several_numbers_only_where_they_share_it(shared: bool) 
     asks = some(random.Random(1), 200)
     calls = in_calls(asks, shared=shared)
     assert sorted(place for numbers in calls for places in numbers for place in places) == list(range(len(asks)))
-    assert all(sum(len(asks[place].parts) for places in numbers for place in places) <= 100 for numbers in calls)
+    assert all(
+        sum(len(asks[place].parts) for places in numbers for place in places) <= MAX_PARTS_PER_CALL for numbers in calls
+    )
     of_calls = [{asks[place].number_id for places in numbers for place in places} for numbers in calls]
     assert (max(map(len, of_calls)) > 1) == shared
     for numbers in calls:
