@@ -278,9 +278,8 @@ class Funds:
         await self._ledger.fetch("open_windows", *([field] for field in window))
 
     async def _give_back(self, hold_ids: Sequence[UUID]) -> None:
-        holds = await self._ledger.find_holds(hold_ids, [])
-        asked = [hold for hold in holds if hold.hold_id in hold_ids]
-        await self.resolve(Event.REJECT, [Resolution(hold, 0) for hold in asked])
+        holds = await self._ledger.find_alone(hold_ids)
+        await self.resolve(Event.REJECT, [Resolution(hold, 0) for hold in holds])
 
     async def _abandon(self, hold_ids: Sequence[UUID]) -> None:
         """Give back holds whose message will not leave, if the ledger turns out to have them.

@@ -7,7 +7,7 @@ holds are batched over all sends in flight (group commit).
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
@@ -117,6 +117,10 @@ class Ledger:
         """Find holds by their ids or by wamids."""
         rows = await self.fetch("holds_by_reference", list(hold_ids), list(wamids))
         return [known_hold(row) for row in rows]
+
+    async def find_alone(self, hold_ids: Collection[UUID]) -> list[KnownHold]:
+        """Find these holds without the others of a group, which `find_holds` returns with those that they left with."""
+        return [hold for hold in await self.find_holds(hold_ids, []) if hold.hold_id in hold_ids]
 
     async def next_rider(self, opener: UUID) -> KnownHold | None:
         """Find the first message that rides a hold's conversation and may still arrive."""

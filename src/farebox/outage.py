@@ -114,8 +114,7 @@ async def account_taken(gate: Gate, number: Number, content: dict[str, Any]) -> 
 
 async def give_back(gate: Gate, _: Number, content: dict[str, Any]) -> None:
     """Give back the fare of a send that WhatsApp did not take."""
-    hold_id = UUID(content["hold_id"])
-    holds = [hold for hold in await gate.ledger.find_holds([hold_id], []) if hold.hold_id == hold_id]
+    holds = await gate.ledger.find_alone([UUID(content["hold_id"])])
     await gate.funds.resolve(Event.REJECT, [Resolution(hold, 0) for hold in holds])
 
 

@@ -118,9 +118,8 @@ class Settlement:
 
     async def _read_again(self, resolution: Resolution) -> Resolution:
         """Return an end with its hold as it is now: it was handed a conversation after it was read."""
-        hold_id = resolution.hold.hold_id
-        found = await self._ledger.find_holds([hold_id], [])  # in a group, with those that were sent with it
-        return resolution._replace(hold=next(hold for hold in found if hold.hold_id == hold_id))
+        (hold,) = await self._ledger.find_alone([resolution.hold.hold_id])
+        return resolution._replace(hold=hold)
 
     async def _extend(self, resolution: Resolution, epoch: int | None) -> int | None:
         hold = resolution.hold
