@@ -93,7 +93,7 @@ class Rounds:
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
         self._kept: Connection | None = None
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
@@ -101,12 +101,12 @@ class Rounds:
 
         Where the connection was closed since the last round, this one fails and the next has another.
         """
-        if not isinstance(self._client, Redis):
-            pipeline = self._client.pipeline(transaction=False)
+        if not isinstance(self.client, Redis):
+            pipeline = self.client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)
-        pool = self._client.connection_pool
+        pool = self.client.connection_pool
         connection, self._kept = self._kept, None  # while it is in use another round has another connection
         if connection is None:
             connection = await pool.get_connection()  # type: ignore[no-untyped-call]
@@ -114,9 +114,8 @@ class Rounds:
             await connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
             answers = [await _answer(connection) for _ in commands]
         except BaseException:
-            await connection.disconnect(
-                nowait=True
-            )  # an answer may be under way that the next round would take for its own
+            # An answer may be under way that the next round would take for its own.
+            await connection.disconnect(nowait=True)
             await pool.release(connection)
             raise
         if self._kept is None:

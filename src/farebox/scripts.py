@@ -15,7 +15,7 @@ import redis.exceptions
 from redis.exceptions import NoScriptError
 
 from farebox.assets import asset
-from farebox.redis_client import Command, Rounds, lane, open_redis
+from farebox.redis_client import Client, Command, Rounds, lane, open_redis
 
 T = TypeVar("T")
 
@@ -38,8 +38,7 @@ class Scripts:
     """The scripts of `farebox/lua/`, on one Redis or Valkey, or a cluster of them."""
 
     def __init__(self, url: str, names: Sequence[str], *, timeout_s: float) -> None:
-        self.client = open_redis(url, timeout_s=timeout_s)
-        self._rounds = Rounds(self.client)
+        self._rounds = Rounds(open_redis(url, timeout_s=timeout_s))
         self._timeout_s = timeout_s
         self._open_at: dict[str, float] = {}  # of each server's breaker, by the loop's clock
         shared = asset("lua/_shared.lua").read_text()
@@ -47,6 +46,11 @@ class Scripts:
         self._digests = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self.texts.items()
         }
+
+    @property
+    def client(self) -> Client:
+        """The store's client, for what is no script."""
+        return self._rounds.client
 
     async def aclose(self) -> None:
         """Close the connections."""

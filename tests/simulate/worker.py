@@ -126,8 +126,7 @@ class Worker:
         world, limits = self.world, settings()
         wallet = Wallet("redis://simulated", timeout_s=limits.wallet_timeout_s)
         client: Any = Client(world.to_valkey, world.valkey, observe=world.valkey_ran)
-        wallet._redis = wallet._scripts.client = client
-        wallet._scripts._rounds = Rounds(client)
+        wallet._redis, wallet._scripts._rounds = client, Rounds(client)
         self.pool = Pool(world.to_postgres, world.postgres, timeout_s=limits.ledger_timeout_s)
         ledger = Ledger(self.pool, self.pool, timeout_s=limits.ledger_timeout_s)
         clock, directory, loaded = Clock(), Directory(), tariffs()

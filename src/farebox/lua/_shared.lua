@@ -59,9 +59,9 @@ local function count_held(wallet, category, key, micros)
     if key ~= '' then redis.call('HINCRBY', wallet, 'held:' .. key, string.format('%.0f', micros)) end
 end
 
--- Writes names and values of a hash, however many: Lua takes some thousands in one call.
-local AT_ONCE = 1000
+local AT_ONCE = 1000  -- values in one command: Lua hands only some thousands to one
 
+-- Writes names and values of a hash, however many.
 local function write_all(hash, fields)
     for first = 1, #fields, AT_ONCE do
         redis.call('HSET', hash, unpack(fields, first, math.min(first + AT_ONCE - 1, #fields)))

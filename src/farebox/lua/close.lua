@@ -19,7 +19,6 @@ local wallet, holds = KEYS[1], KEYS[2]
 if redis.call('HGET', wallet, 'epoch') ~= ARGV[1] then return '' end
 
 -- A webhook ends up to a thousand holds, and each would move the same few fields: so they are added up, and moved at the end.
-local AT_ONCE = 1000  -- holds in one command: Lua hands only some thousands of values to one
 local fields, moves, seen = {}, {}, {}
 
 local function move(field, by)
