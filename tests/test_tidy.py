@@ -49,7 +49,7 @@ LEVELS = [
     {"funds"},
     {"paces"},
     {"gate"},
-    {"scopes", "answered"},
+    {"scopes", "answered", "changes"},
     {"idempotency"},
     {"keyed"},
     {"windows", "outage", "refusal", "returns", "cards"},

@@ -5,16 +5,16 @@ import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import aiohttp
-import asyncpg
 from aiohttp import web
 
 from farebox import metrics
 from farebox.admin import admin_app
 from farebox.admin.problems import problem_response
 from farebox.admin.routing import TestClock
+from farebox.changes import Changes, follow_changes
 from farebox.config import Settings
 from farebox.daily import reconcile_daily
 from farebox.drain import drain
@@ -44,21 +44,9 @@ WATCH_INTERVAL_S = 5  # between two passes over the numbers with rules and level
 LOOP_INTERVAL_S = 0.02  # between two looks at the event loop: blocks longer than this are seen nearly whole
 SLOW_INTERVAL_S = 300  # between two looks at what is no matter of seconds: a sum over the holds of the last hour
 TELL_INTERVAL_S = 1  # between two looks for alerts that are to be told
-RECONNECT_S = 1  # pause before listening for changes again after the database was away
 GC_ALLOCATIONS = 50_000  # between two looks at the youngest objects: more than sends under way hold, and none stays
 DRAIN_S = 30  # how long sends in flight may take to finish after SIGTERM; longer than any healthy upstream answer
-DATABASE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    LedgerUnavailableError,
-)
-Reload = Callable[[], Awaitable[object]]
-RULES = ("spend_limit", "renewal_rule", "alert_level")  # tables that are read with the numbers
 END_AGAIN_S = 1.0  # between two tries to end a background task
-CHANNEL = "farebox"  # of NOTIFY, see announce_change() in sql/
 
 
 def gateway_runner(gate: Gate) -> web.ServerRunner:
@@ -69,11 +57,13 @@ def gateway_runner(gate: Gate) -> web.ServerRunner:
 
 async def run_worker(settings: Settings, *, sandbox: bool, ready: Callable[[], None], stop: asyncio.Event) -> None:
     """Serve both ports until `stop`, then finish what is in flight. A sandbox serves the test clock as well."""
-    async with open_gate(settings) as gate, AsyncExitStack() as stack:
+    assert settings.database_url is not None, "the supervisor names the stores"
+    listening_to = await Changes.listening(settings.database_url, timeout_s=settings.ledger_timeout_s)
+    async with aclosing(listening_to) as changes, open_gate(settings) as gate, AsyncExitStack() as stack:
         sweep = Sweep(gate)
         metrics.TARIFF_ERRORS.set(0)  # no gate opens with wrong ones
         for loop in (
-            _follow_changes(gate),
+            follow_changes(gate, changes),
             _repeat(CLOCK_INTERVAL_S, lambda: gate.clock.sync(gate.ledger), "the clock was not read"),
             _repeat(TARIFFS_INTERVAL_S, lambda: asyncio.to_thread(reload_tariffs, gate), "the tariffs were not read"),
             _repeat(KEY_USE_INTERVAL_S, lambda: gate.directory.note_use(gate.ledger), "the use of keys was not noted"),
@@ -152,40 +142,6 @@ async def _clock_moved(gate: Gate, sweep: Sweep) -> None:
     await sweep.run()
     await look_at_all(gate)
     await watch_pass(gate)
-
-
-async def _follow_changes(gate: Gate) -> None:
-    """Read numbers, keys, templates and the clock again whenever the database says that they changed."""
-    numbers, ledger = ("number", "account", "auth_international", "volume_tier", *RULES), gate.ledger
-    reload: dict[str, Reload] = {
-        **dict.fromkeys(numbers, lambda: gate.directory.load_numbers(ledger)),
-        "api_key": lambda: gate.directory.load_keys(ledger),
-        "template": lambda: gate.directory.load_templates(ledger),
-        "clock": lambda: gate.clock.sync(ledger),
-    }
-    while True:
-        with suppress(*DATABASE_AWAY):
-            connection = await asyncpg.connect(gate.settings.database_url, timeout=gate.settings.ledger_timeout_s)
-            try:
-                # Many changes in a row are one reload: they gather in a set while one is under way.
-                changed, wake = set(reload.values()), asyncio.Event()
-                wake.set()
-
-                def announce(*arguments: object, changed: set[Reload] = changed, wake: asyncio.Event = wake) -> None:
-                    changed.add(reload[str(arguments[-1])])
-                    wake.set()
-
-                connection.add_termination_listener(lambda _, wake=wake: wake.set())
-                await connection.add_listener(CHANNEL, announce)
-                while not connection.is_closed():
-                    await wake.wait()
-                    wake.clear()
-                    while changed:
-                        await changed.pop()()
-            finally:
-                await connection.close(timeout=1)
-        log.warning("changes of settings are not heard at the moment; trying again")
-        await asyncio.sleep(RECONNECT_S)
 
 
 async def _watch_loop() -> None:

@@ -165,9 +165,9 @@ def page(found: dict[str, list[Point]], *, full: bool) -> list[str]:
         "",
         f"Sends a second at {CONNECTIONS} connections; p99 at {RATE} sends a second, an open loop; windows, holds and "
         f"rows over {NUMBERS:,} numbers, every second send of a hot one. The rebuild writes all wallets after the "
-        "store was emptied, and reads all open windows; opening what does it is a part of its time. A gateway that "
-        "starts reads all numbers and keys twice, the second time beside its first sends, and its caches are empty: "
-        "with 100,000 numbers that is what is seen here. `make bench` measures them warm.",
+        "store was emptied, and reads all open windows; opening what does it is a part of its time. The caches of a "
+        "gateway that has just started are empty: with 100,000 numbers that is what is seen here. "
+        "`make bench` measures them warm.",
         "",
         *table(head, rows),
         "",
