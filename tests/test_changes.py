@@ -14,6 +14,7 @@ from farebox.directory import Directory
 from farebox.gate import Gate, open_gate
 from farebox.ledger import Ledger
 from harness import NUMBER, World
+from raw_port import until
 
 READS = ("load_numbers", "load_keys", "load_templates")
 
@@ -49,7 +50,8 @@ async def following(world: World, *, meanwhile: Callable[[], Any] | None = None)
             await meanwhile()
         task = asyncio.create_task(follow_changes(gate, changes))
         try:
-            yield gate, changes
+            async with asyncio.timeout(10):  # what is waited for takes milliseconds; a busy machine is given seconds
+                yield gate, changes
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -58,13 +60,6 @@ async def following(world: World, *, meanwhile: Callable[[], Any] | None = None)
 
 async def made_key(world: World) -> Any:
     return await world.admin("POST", "/v1/keys", {"name": "of a worker", "numbers": [NUMBER]})
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until something has come to be: it takes milliseconds, a busy machine is given seconds."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110  nothing tells of it
-            await asyncio.sleep(0.005)
 
 
 async def test_another_worker_hears_of_a_revocation_at_once(world: World) -> None:
@@ -136,6 +131,20 @@ async def test_a_connection_that_can_not_listen_does_not_count_as_one(
     changes = Changes(url, timeout_s=10)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await changes.listen()
+    assert not changes.hears
+
+
+async def test_a_database_that_hangs_holds_up_no_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(connection: asyncpg.Connection, **_: object) -> None:
+        connection.terminate()
+        raise TimeoutError  # as asyncpg does once the time is over
+
+    url = world.gate.settings.database_url
+    assert url is not None
+    changes = await Changes.listening(url, timeout_s=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "close", hang)
+        await changes.aclose()
     assert not changes.hears
 
 

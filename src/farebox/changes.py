@@ -55,8 +55,7 @@ class Changes:
         return self._connection is not None and not self._connection.is_closed()
 
     async def listen(self) -> None:
-        """Hear all changes from now on, and none from before; raises one of DATABASE_AWAY."""
-        await self.aclose()
+        """Hear all changes from now on, once more after `aclose`; raises one of DATABASE_AWAY."""
         connection = await asyncpg.connect(self._database_url, timeout=self._timeout_s)
         try:
             connection.add_termination_listener(lambda _: self._news.set())
@@ -67,11 +66,12 @@ class Changes:
         self._connection = connection
 
     async def aclose(self) -> None:
-        """Hear nothing any longer, and forget what was heard."""
+        """Hear nothing any longer, and forget what was heard; a database that is away holds nobody up."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close(timeout=CLOSE_S)
         self._tables.clear()
+        if connection is not None:
+            with suppress(*DATABASE_AWAY):  # past its time asyncpg has cut the connection itself
+                await connection.close(timeout=CLOSE_S)
 
     async def next(self) -> set[str]:
         """Wait for changes and return the names of their tables; raises ConnectionError where nothing is heard."""
@@ -109,6 +109,5 @@ async def follow_changes(gate: Gate, changes: Changes) -> None:
                 # A table that is not known here is one of a later version, which another gateway runs already.
                 due = {reload[table] for table in await changes.next() if table in reload}
         log.warning("changes of settings are not heard at the moment; trying again")
-        with suppress(*DATABASE_AWAY):
-            await changes.aclose()
+        await changes.aclose()
         await asyncio.sleep(RECONNECT_S)
