@@ -9,16 +9,19 @@ local function first_of(info, name)
 end
 
 local function store_identity()
-    local run = first_of(redis.call('INFO', 'server'), 'run_id:')
-    local replication = first_of(redis.call('INFO', 'replication'), 'master_replid:')
-    return string.sub(run, 1, 16) .. string.sub(replication, 1, 16)
+    local info = redis.call('INFO', 'server', 'replication')
+    return string.sub(first_of(info, 'run_id:'), 1, 16) .. string.sub(first_of(info, 'master_replid:'), 1, 16)
 end
 
 -- What is known of a recipient counts for one epoch of the wallet: its hash names that epoch in `epoch`. One without a
 -- hash has nothing open, once all of the number's users were read (`filled` in the wallet). Any other must be read first.
+local function counts(of, epoch, filled)
+    return of == epoch or (not of and filled == '1')
+end
+
 local function is_known(recipient, epoch, filled)
     local of = redis.call('HGET', recipient, 'epoch')
-    return of == epoch or (not of and filled == '1'), of
+    return counts(of, epoch, filled), of
 end
 
 -- The hashes of recipients have no expiry: forget.lua deletes those in which everything has long ended. One that a version

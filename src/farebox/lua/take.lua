@@ -71,8 +71,8 @@ local function write_taken()
     write_all(holds, pairs_of_holds)
 end
 
-local function window_end(recipient, name)
-    local ends = tonumber(redis.call('HGET', recipient, name) or '0')
+local function window_end(state, name)
+    local ends = tonumber(state[name] or '0')
     return now < ends and ends or nil
 end
 
@@ -80,18 +80,18 @@ end
 -- hold that opened it and whether it is a paid one; of several the free one is ridden.
 local conditions = {
     always = function() return '' end,
-    window = function(term, recipient)
-        local ends = window_end(recipient, term.window)
+    window = function(term, state)
+        local ends = window_end(state, term.window)
         if ends then return string.format('%s until %.0f', term.window, ends) end
     end,
     pool = function(term, _, units)
         local used = tonumber(redis.call('HGET', wallet, 'pool:' .. term.pool) or '0') + units
         if used < term.size then return string.format('unit %.0f of %.0f in %s', used + 1, term.size, term.pool) end
     end,
-    conversation = function(term, recipient)
+    conversation = function(term, state)
         local evidence, opener, paid
         for _, category in ipairs(term.of) do
-            local ends, is_paid, hold = string.match(redis.call('HGET', recipient, 'conv:' .. category) or '', '^(%d+):(%d):(.*)$')
+            local ends, is_paid, hold = string.match(state['conv:' .. category] or '', '^(%d+):(%d):(.*)$')
             if ends and (ends == '0' or now < tonumber(ends)) and (not evidence or (paid and is_paid == '0')) then
                 evidence = category .. ' conversation ' .. (ends == '0' and 'pending' or 'until ' .. ends)
                 opener, paid = hold, is_paid == '1'
@@ -101,10 +101,10 @@ local conditions = {
     end,
 }
 
-local function holds_true(term, recipient, units)
-    local evidence, opener, paid = conditions[term.when](term, recipient, units)
+local function holds_true(term, state, units)
+    local evidence, opener, paid = conditions[term.when](term, state, units)
     if evidence and term.within then
-        local ends = window_end(recipient, term.within)
+        local ends = window_end(state, term.within)
         if not ends then return nil end
         evidence = string.format('%s until %.0f %s', term.within, ends, evidence)
     end
@@ -169,7 +169,7 @@ end
 -- Finds the term that holds for a part. `units` are the free units that earlier parts of the same send will take.
 local function choose(part, units)
     for index, term in ipairs(part.terms) do
-        local evidence, opener, paid = holds_true(term, part.recipient, units)
+        local evidence, opener, paid = holds_true(term, part.state, units)
         if evidence then
             part.index, part.term, part.evidence, part.opener, part.paid = index, term, evidence, opener or '', paid
             return
@@ -181,21 +181,33 @@ end
 local function every_term(part)
     local seen = {}
     for index, term in ipairs(part.terms) do
-        local evidence, _, paid = holds_true(term, part.recipient, 0)
+        local evidence, _, paid = holds_true(term, part.state, 0)
         seen[index] = {evidence and 1 or 0, evidence or '', paid and 1 or 0}
     end
     return seen
 end
 
-local function decide(parts)
+-- Reads the recipients of a send's parts, each once and as a whole: one command costs more than what it brings too much.
+-- Tells whether all of them are known.
+local function read_recipients(parts)
+    local states = {}
     for _, part in ipairs(parts) do
-        if mode ~= 'dry' and not is_known(part.recipient, epoch, filled) then
-            return {'unread', string.format('%.0f', available), {}, 0}
+        if not states[part.recipient] then
+            local state, fields = {}, redis.call('HGETALL', part.recipient)
+            for i = 1, #fields, 2 do state[fields[i]] = fields[i + 1] end
+            if mode ~= 'dry' and not counts(state.epoch, epoch, filled) then return false end
+            states[part.recipient] = state
         end
+        part.state = states[part.recipient]
     end
+    return true
+end
+
+local function decide(parts)
+    if not read_recipients(parts) then return {'unread', string.format('%.0f', available), {}, 0} end
     local fare, units, paid, before = 0, 0, false, false
     for _, part in ipairs(parts) do
-        local known = taken_holds[part.hold] or redis.call('HGET', holds, part.hold)
+        local known = taken_holds[part.hold] or part.known
         if known then
             before = true
             part.index = tonumber(string.match(known, '^%d+:(%d+):'))
@@ -269,8 +281,21 @@ local function read_number()
     return sends
 end
 
+-- Finds the parts that were taken before, by a call whose answer was lost.
+local function find_taken(sends)
+    local asked, ids = {}, {}
+    for _, parts in ipairs(sends) do
+        for _, part in ipairs(parts) do asked[#asked + 1], ids[#ids + 1] = part, part.hold end
+    end
+    for first = 1, #ids, AT_ONCE do
+        local known = redis.call('HMGET', holds, unpack(ids, first, math.min(first + AT_ONCE - 1, #ids)))
+        for place, text in ipairs(known) do asked[first + place - 1].known = text end
+    end
+end
+
 local function decide_all(sends)
     if not read_wallet() then return {''} end
+    find_taken(sends)
     local results = {epoch}
     for _, parts in ipairs(sends) do results[#results + 1] = decide(parts) end
     write_taken()
