@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from corpus_stage import Stage, bare, local_ms, parse_duration_ms
-from farebox.core.hold import Event, new_hold_id
+from farebox.core.hold import Event
 from farebox.core.money import parse_micros
 from farebox.core.tariff import CUSTOMER_SERVICE, FREE_ENTRY_POINT, FREE_ENTRY_POINT_OFFER, month_of
 from farebox.directory import Number
-from farebox.rows import End, NewHold
+from farebox.rows import End, NewHold, new_hold_id
 from farebox.windows import _open
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?")

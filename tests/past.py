@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from farebox.core.hold import Event, new_hold_id
+from farebox.core.hold import Event
 from farebox.gate import Gate
 from farebox.ledger import Ledger
-from farebox.rows import End, NewHold
+from farebox.rows import End, NewHold, new_hold_id
 
 NUMBER = "1"
 FARE = 3_400

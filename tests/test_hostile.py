@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from farebox.core.hold import new_hold_id
 from farebox.core.webhook import cut_for, load_webhook, parts_of
 from farebox.intake import of_number, tell
 from farebox.news import Piece
+from farebox.rows import new_hold_id
 from harness import NUMBER, USER, WABA, World, template
 from test_inbound import inbound, payload, post, sent, status
 from test_unmatched import patience

@@ -14,12 +14,12 @@ from farebox import inbound as inbound_module
 from farebox import metrics
 from farebox.allowance import Allowance
 from farebox.config import Settings
-from farebox.core.hold import new_hold_id
 from farebox.drain import drain
 from farebox.embedded import EmbeddedStores
 from farebox.gate import open_gate
 from farebox.migrate import migrate
 from farebox.news import Kind, Piece
+from farebox.rows import new_hold_id
 from farebox.simulator import Behaviour
 from farebox.wallet import WalletUnavailableError
 from harness import (

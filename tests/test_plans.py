@@ -7,9 +7,9 @@ import pytest
 
 import past
 from farebox import database
-from farebox.core.hold import new_hold_id
 from farebox.gate import Gate
 from farebox.ledger import Ledger
+from farebox.rows import new_hold_id
 from farebox.sql import queries
 from past import FARE, NUMBER
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from farebox import unmatched
-from farebox.core.hold import new_hold_id
 from farebox.core.webhook import Pricing, Status
 from farebox.directory import Number
 from farebox.gate import Gate
+from farebox.rows import new_hold_id
 from farebox.simulator import Behaviour
 from farebox.unmatched import ANSWER_GRACE_MS, WHY
 from harness import NUMBER, USER, World, template

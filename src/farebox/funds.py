@@ -25,7 +25,7 @@ from farebox.batch import OverloadedError
 from farebox.clock import Clock
 from farebox.core import topup
 from farebox.core.fare import Priced
-from farebox.core.hold import Event, new_hold_id
+from farebox.core.hold import Event
 from farebox.core.limits import Reached, key_counter
 from farebox.core.message import Message
 from farebox.core.tariff import FREE_ENTRY_POINT, OPENS_FREE_ENTRY_POINT, Class
@@ -33,7 +33,7 @@ from farebox.directory import Key, Number
 from farebox.ledger import Ledger, LedgerUnavailableError
 from farebox.moves import Moves
 from farebox.rebuild import Rebuild
-from farebox.rows import NewHold, Resolution
+from farebox.rows import NewHold, Resolution, new_hold_id
 from farebox.settlement import Settlement
 from farebox.tariffs import Tariffs, local_day
 from farebox.traces import traced

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from farebox.asks import Sent
 from farebox.core.fare import Priced, price
-from farebox.core.hold import Event, new_hold_id
+from farebox.core.hold import Event
 from farebox.core.message import Kind as MessageKind
 from farebox.core.message import Message
 from farebox.core.tariff import UnpricedError
@@ -23,7 +23,7 @@ from farebox.funds import Fare
 from farebox.gate import Gate
 from farebox.news import Kind, Piece
 from farebox.quarantine import HeldError
-from farebox.rows import Resolution
+from farebox.rows import Resolution, new_hold_id
 from farebox.spool import SpoolError
 
 log = logging.getLogger(__name__)

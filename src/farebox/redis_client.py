@@ -63,18 +63,13 @@ def open_redis(url: str, *, timeout_s: float) -> Client:
             return Redis(host=host, port=port, **options)
 
 
-def lane(client: Client, key: str) -> str:
-    """Name the server that a key is on. What goes to one server need not wait for another, nor fail with it."""
-    return client.lane(key) if isinstance(client, Cluster) else ""
-
-
 def shares_calls(client: Client) -> bool:
     """Tell whether one script call may have keys of several numbers: of a cluster each number has a slot of its own."""
     return not isinstance(client, Cluster)
 
 
 async def servers(client: Client) -> list[str]:
-    """Name the servers that have keys, as `lane` does."""
+    """Name the servers that have keys, as `Rounds.lane` does."""
     return await client.lanes() if isinstance(client, Cluster) else [""]
 
 
@@ -94,7 +89,12 @@ class Rounds:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self._cluster = client if isinstance(client, Cluster) else None  # to ask each time takes longer than the answer
         self._kept: Connection | None = None
+
+    def lane(self, key: str) -> str:
+        """Name the server that a key is on. What goes to one server need not wait for another, nor fail with it."""
+        return "" if self._cluster is None else self._cluster.lane(key)
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands; return what each was answered, or the error that it was answered with, in its place.

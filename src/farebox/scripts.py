@@ -15,7 +15,7 @@ import redis.exceptions
 from redis.exceptions import NoScriptError
 
 from farebox.assets import asset
-from farebox.redis_client import Client, Command, Rounds, lane, open_redis
+from farebox.redis_client import Client, Command, Rounds, open_redis
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Scripts:
 
     def server(self, key: str) -> str:
         """Name the server that a key is on, as far as is known."""
-        return lane(self.client, key)
+        return self._rounds.lane(key)
 
     async def call(self, name: str, keys: list[str], arguments: list[str], *, repeat: bool = True) -> Any:
         """Run one script. With `repeat`, a second time where the connection turns out to be dead.

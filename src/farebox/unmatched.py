@@ -12,12 +12,13 @@ from uuid import UUID
 from farebox import metrics, news
 from farebox.bookkeeping import FREE_UNIT_TYPES, happened_ms, keep_statuses
 from farebox.core.fare import card_category
-from farebox.core.hold import TTL_MS, State, new_hold_id
+from farebox.core.hold import TTL_MS, State
 from farebox.core.tariff import Class, UnpricedError
 from farebox.core.webhook import Status
 from farebox.directory import Number
 from farebox.gate import UNAVAILABLE, Gate
 from farebox.quarantine import HeldError, put, reason_of
+from farebox.rows import new_hold_id
 
 log = logging.getLogger(__name__)
 

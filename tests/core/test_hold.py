@@ -1,8 +1,6 @@
-import uuid
-
 import pytest
 
-from farebox.core.hold import OPEN, TRANSITIONS, Event, State, new_hold_id, sources, step, target
+from farebox.core.hold import OPEN, TRANSITIONS, Event, State, sources, step, target
 
 # Rows: what happens; columns: reserved, accepted, settled, released, expired. A dot changes nothing.
 LIFE = """
@@ -34,9 +32,3 @@ def test_every_event_leads_to_one_state_and_starts_somewhere() -> None:
 def test_settled_is_final() -> None:
     assert all(State.SETTLED not in sources(event) for event in Event)
     assert State.SETTLED not in OPEN
-
-
-def test_hold_ids_sort_by_time() -> None:
-    ids = [new_hold_id(ms) for ms in (1, 2, 1_700_000_000_000, 1_700_000_000_001)]
-    assert ids == sorted(ids)
-    assert all(id_.version == 7 and id_.variant == uuid.RFC_4122 for id_ in ids)

@@ -15,7 +15,7 @@ from uuid import UUID
 from multidict import CIMultiDict
 
 import farebox.clock
-import farebox.core.hold
+import farebox.rows
 import farebox.unread
 from farebox.access import Request, admit
 from farebox.assets import asset
@@ -71,7 +71,7 @@ def install(world: "World") -> None:
         monotonic_ns=lambda: _world[0].kernel.now_us * 1_000, time_ns=lambda: _world[0].clock_ms() * 1_000_000
     )
     farebox.clock.time = steady  # type: ignore[attr-defined]
-    farebox.core.hold.os = SimpleNamespace(urandom=_random_bytes)
+    farebox.rows.os = SimpleNamespace(urandom=_random_bytes)
     farebox.unread.uuid4 = lambda: UUID(int=_world[0].kernel.random.getrandbits(128))  # type: ignore[attr-defined]
 
 

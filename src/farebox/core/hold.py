@@ -11,7 +11,6 @@ from it, so a repeated or late event changes nothing. Rules it expresses:
 A free message has a hold too, of fare 0: that is how it is counted, and how its free unit comes back if it fails.
 """
 
-import os
 import uuid
 from enum import StrEnum
 
@@ -80,9 +79,3 @@ def target(event: Event) -> State:
 def first_hold_id(at_ms: int) -> uuid.UUID:
     """Return the id that sorts before all holds of a moment and after all earlier ones."""
     return uuid.UUID(int=at_ms << 80)
-
-
-def new_hold_id(now_ms: int) -> uuid.UUID:
-    """Make a hold id that sorts by time (UUID version 7, RFC 9562), so that inserts stay at one end of the index."""
-    value = (now_ms << 80 | int.from_bytes(os.urandom(10), "big")) & ~(0xF << 76) & ~(0x3 << 62)
-    return uuid.UUID(int=value | 0x7 << 76 | 0x2 << 62)
