@@ -120,8 +120,9 @@ class Funds:
                 continue
             if not decision.taken:
                 return Refused(decision.available_micros, decision.reached, decision.wait_ms)
-            holds = [
-                self._new_hold(
+            holds, opening = [], []
+            for hold_id, fare, taken in zip(ids, fares, decision.parts, strict=True):
+                hold = self._new_hold(
                     number=number,
                     message=message,
                     fare=fare,
@@ -133,13 +134,9 @@ class Funds:
                     key_id=limited.key_id if limited else None,
                     now_ms=now_ms,
                 )
-                for hold_id, fare, taken in zip(ids, fares, decision.parts, strict=True)
-            ]
-            opening = [
-                hold
-                for hold, fare, taken in zip(holds, fares, decision.parts, strict=True)
-                if fare.priced.offer.terms[taken.term].rule.opens == OPENS_FREE_ENTRY_POINT
-            ]
+                holds.append(hold)
+                if fare.priced.offer.terms[taken.term].rule.opens == OPENS_FREE_ENTRY_POINT:
+                    opening.append(hold)
             if await self._record(holds, opening):
                 for hold in holds:
                     metrics.count_fare(number.currency, hold.category, hold.market, hold.fare_micros, hold.pool)

@@ -36,7 +36,7 @@ T = TypeVar("T")
 __all__ = ["Position", "Wallet", "WalletUnavailableError"]
 
 CREDIT_MARK_S = 3600  # a repeated credit comes within seconds, from a retry; the mark only has to outlive that
-MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 5 microseconds a send
+MAX_BATCH = 500  # sends in one round trip: a script holds the store for about 10 microseconds a send
 MAX_WAITING = 10_000  # sends waiting for the wallet: at 5,000 a second two seconds' worth, past that a 503 is kinder
 MAX_NUMBERS_PER_CALL = 100  # looked up or written by one script call: it holds the store for about half a millisecond
 MAX_SEEN = 50  # users looked at in a row, to forget some: they hold the store for about a quarter of a millisecond

@@ -137,7 +137,7 @@ class Recipients:
     def of_business(cls, display_phone_number: str) -> "Recipients":
         """Return the reader for a business number as it is displayed ("+1 631-555-1234")."""
         try:
-            return cls(_international(_digits(display_phone_number)[1])[0].country)
+            return cls(_international(_digits(display_phone_number)[1]).country)
         except RecipientError:
             return cls(UNKNOWN)
 
@@ -157,9 +157,9 @@ class Recipients:
             return Recipient(to, to[:2])
         plus, digits = _digits(to)
         if plus:
-            recipient, _ = _international(digits)
+            recipient = _international(digits)
         elif digits.startswith("00"):
-            recipient, _ = _international(digits[2:])
+            recipient = _international(digits[2:])
         else:
             recipient = self._without_plus(digits)
         if len(recipient.user) > MAX_DIGITS:
@@ -171,14 +171,15 @@ class Recipients:
     def _without_plus(self, digits: str) -> Recipient:
         home = self._home
         if home is None:
-            return _international(digits)[0]
+            return _international(digits)
         code, national = home.calling_code, home.without_prefix(digits)
         plan = _plan_of(code, national)
         if digits == code + national:  # 1 650 ... from a business behind +1: both readings agree
             return Recipient(digits, plan.country)
         fit, own_code = plan.fit(national), digits.startswith(code)
         if own_code or fit < Fit.EITHER:
-            recipient, other = _international(digits)
+            recipient = _international(digits)
+            other = _fit_of(recipient.user)
             # A draw goes to the full number behind the business's own calling code, since its own country is where its
             # customers are: 49 151 12345678 is no landline in the villages whose area code is 04915.
             if other >= (fit if own_code else _INTERNATIONAL_FROM[fit]):
@@ -188,8 +189,9 @@ class Recipients:
 
 def _digits(text: str) -> tuple[bool, str]:
     """Return whether a plus stands in front of a number, and its digits."""
-    if text.isascii() and text.isdigit():
-        return False, text
+    bare = text.removeprefix("+")
+    if bare.isascii() and bare.isdigit():  # as nearly all are written
+        return bare != text, bare
     written = _WRITTEN.fullmatch(text)
     digits = _NOT_DIGITS.sub("", written[2]) if written is not None else ""
     if written is None or not digits:
@@ -197,21 +199,26 @@ def _digits(text: str) -> tuple[bool, str]:
     return bool(written[1]), digits
 
 
-def _international(digits: str) -> tuple[Recipient, Fit]:
+def _international(digits: str) -> Recipient:
     """Read international digits. A national prefix inside them ("+49 (0)151 ...") is dropped: nobody dials it."""
     code = _calling_code(digits)
     if not _COUNTRIES.get(code):
-        return Recipient(digits, UNKNOWN), Fit.NONE
+        return Recipient(digits, UNKNOWN)
     national = digits[len(code) :]
     plan = _plan_of(code, national)
-    fit = plan.fit(national)
-    if fit is Fit.NONE:
+    if not plan.has_shape(national):
         main = _plans(code)[0]
         stripped = main.without_prefix(national)
         if stripped != national and main.has_shape(stripped):
-            plan = _plan_of(code, stripped)
-            return Recipient(code + stripped, plan.country), plan.fit(stripped)
-    return Recipient(digits, plan.country), fit
+            return Recipient(code + stripped, _plan_of(code, stripped).country)
+    return Recipient(digits, plan.country)
+
+
+def _fit_of(user: str) -> Fit:
+    """Tell how well the international digits of a user fit."""
+    code = _calling_code(user)
+    national = user[len(code) :]
+    return _plan_of(code, national).fit(national) if _COUNTRIES.get(code) else Fit.NONE
 
 
 def _calling_code(digits: str) -> str:
