@@ -94,13 +94,6 @@ async def test_idle_waits_for_what_gathers(store: Store, monkeypatch: pytest.Mon
     await queue.idle()  # and has nothing to wait for
 
 
-async def test_idle_waits_until_the_last_answer_of_a_large_batch_is_handed_out(store: Store) -> None:
-    queue = batcher(store, max_batch=100, max_waiting=200)
-    answers = [queue.hand_over(ask) for ask in range(3 * batch.AT_ONCE)]
-    await queue.idle()
-    assert all(answer.done() for answer in answers)
-
-
 async def test_to_catch_up_is_to_wait_for_what_came_before_and_not_for_what_comes_after(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,21 +114,6 @@ async def test_to_catch_up_is_to_wait_for_what_came_before_and_not_for_what_come
     await waiting
     assert (after.done(), later.done()) == (True, False)
     await queue.idle()
-
-
-async def test_a_large_batchs_answers_come_in_some_turns_and_the_next_batch_leaves_before_them(store: Store) -> None:
-    queue = batcher(store, max_batch=100, max_waiting=200)
-    store.open.clear()
-    asks = list(range(2 * batch.AT_ONCE + 1))
-    answers = [queue.hand_over(ask) for ask in asks]
-    await store.began.wait()
-    last = queue.hand_over(100)
-    store.open.set()
-    await answers[0]
-    assert [answer.done() for answer in answers] == [ask < batch.AT_ONCE for ask in asks]
-    assert store.batches == [asks, [100]]
-    await queue.idle()
-    assert [answer.result() for answer in (*answers, last)] == [*asks, 100]
 
 
 async def test_more_than_may_wait_is_refused_at_once(store: Store) -> None:

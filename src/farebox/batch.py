@@ -2,13 +2,9 @@
 
 While a batch is under way, the next one gathers. So an idle gateway adds no wait, and a busy one pays for one round
 trip where it would have paid for a hundred. What nobody waits for may gather a moment longer.
-
-The answers to a large batch are handed out over some turns. Each sets off the next step of a send, and were they all
-taken in one turn, the store that these steps ask would have nothing to do until the last of them is done.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Generic, TypeVar
@@ -16,7 +12,7 @@ from typing import Generic, TypeVar
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
-AT_ONCE = 16  # answers handed out in one turn: what they set off takes about a millisecond
+
 GATHER_S = 0.01  # how long what nobody waits for may gather: a round trip costs as much as some hundred asks
 
 
@@ -47,7 +43,6 @@ class Batcher(Generic[Ask, Answer]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
-        self._untold: deque[tuple[asyncio.Future[Answer], Answer | Exception]] = deque()
         self._last: asyncio.Future[Answer] | None = None  # of all that was handed over
         self._pressing = False  # somebody waits for one of the waiting, or they fill a batch
         self._runner: asyncio.Task[None] | None = None
@@ -89,8 +84,6 @@ class Batcher(Generic[Ask, Answer]):
                 self._begin()
             assert self._runner is not None, "a pressing batch has just begun"
             await asyncio.wait([self._runner])
-        if self._untold:
-            await asyncio.wait([future for future, _ in self._untold])
 
     def _begin(self) -> None:
         if self._pressing:
@@ -129,25 +122,18 @@ class Batcher(Generic[Ask, Answer]):
         return max(1, sum(1 for _ in takewhile(lambda weight: weight <= self._max_batch, weights)))
 
     async def _answer(self, batch: list[tuple[Ask, "asyncio.Future[Answer]"]]) -> None:
-        answers: Sequence[Answer | Exception]
         try:
             answers = await self._flush([ask for ask, _ in batch])
         except Exception as error:
             # Each caller of the batch decides what a broken store means to it.
-            answers = [error] * len(batch)
-        telling = bool(self._untold)
-        self._untold.extend((future, answer) for (_, future), answer in zip(batch, answers, strict=True))
-        if not telling:
-            self._tell()
-
-    def _tell(self) -> None:
-        for _ in range(min(AT_ONCE, len(self._untold))):
-            future, answer = self._untold.popleft()
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-        if self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
