@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from benchmarks import designs, latency, media, sends, spread, tail, webhooks
 from benchmarks.designs import cpu
-from benchmarks.report import PAGE, Section, page, record, recorded, regressions, say, today
+from benchmarks.report import LOAD_BEFORE, PAGE, Section, alike, page, record, recorded, regressions, say, today
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Section]]] = {
     "sends": sends.measure,
@@ -55,7 +55,7 @@ async def run(names: list[str]) -> dict[str, Section]:
             traceback.print_exc()
             section = Section(name, [], notes=[f"**Not measured: {type(error).__name__}.**"], failed=True)
         say(f"  took {time.perf_counter() - started:.0f} s; load of the machine before: {load:.1f}")
-        busy = f", load before {load:.1f}"
+        busy = f"{LOAD_BEFORE}{load:.1f}"
         found[name] = replace(section, machine=machine() + busy, at=today())
     return found
 
@@ -71,7 +71,11 @@ def main() -> int:
         parser.error(f"--only takes of {', '.join(BENCHMARKS)}")
     found, before = asyncio.run(run(names)), recorded()
     say("\n" + "\n".join(page(found)))
-    worse = [line for name in found if name in before for line in regressions(before[name].cpu, found[name].cpu)]
+    known = [name for name in found if name in before]
+    comparable = [name for name in known if alike(before[name], found[name])]
+    worse = [line for name in comparable for line in regressions(before[name].cpu, found[name].cpu)]
+    if len(comparable) < len(known):
+        say("The record was made on another machine: CPU per message is not compared with it.")
     for line in worse:
         say(f"REGRESSION: {line}")
     failed = [name for name, section in found.items() if section.failed]

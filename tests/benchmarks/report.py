@@ -12,6 +12,7 @@ PAGE = Path(__file__).parent / "results" / "bench.md"
 RECORD = PAGE.with_suffix(".json")
 README = Path(__file__).parents[2] / "README.md"
 PLACE = ("<!-- bench -->", "<!-- /bench -->")
+LOAD_BEFORE = ", load before "  # what stands behind it changes with each run of the same machine
 MAX_GROWTH = 0.15  # of CPU per message against the record; the rest is what two runs of the same code differ by
 
 
@@ -81,6 +82,11 @@ def regressions(before: Mapping[str, float], now: Mapping[str, float]) -> list[s
     ]
 
 
+def alike(one: Section, other: Section) -> bool:
+    """Tell whether two were measured on machines alike: on another, ours and the bare proxy do not slow down alike."""
+    return one.machine.rpartition(LOAD_BEFORE)[0] == other.machine.rpartition(LOAD_BEFORE)[0]
+
+
 def recorded() -> dict[str, Section]:
     """Return the sections of the record, by name."""
     if not RECORD.is_file():
@@ -102,7 +108,7 @@ def record(sections: Mapping[str, Section]) -> None:
 def quoted(sections: Mapping[str, Section]) -> list[str]:
     """Return the lines that README quotes."""
     figures = [figure for section in sections.values() for figure in section.figures]
-    return table(("", "median of three runs"), ((figure.name, figure.row()[2]) for figure in figures))
+    return table(("", "median of the rounds"), ((figure.name, figure.row()[2]) for figure in figures))
 
 
 def quote(sections: Mapping[str, Section]) -> None:
