@@ -167,7 +167,7 @@ def page(found: dict[str, list[Point]], *, full: bool) -> list[str]:
         f"rows over {NUMBERS:,} numbers, every second send of a hot one. The rebuild writes all wallets after the "
         "store was emptied, and reads all open windows; opening what does it is a part of its time. The caches of a "
         "gateway that has just started are empty: with 100,000 numbers that is what is seen here. "
-        "`make bench` measures them warm.",
+        "`make bench` measures them warm. What scatters without a trend is the machine.",
         "",
         *table(head, rows),
         "",
