@@ -10,7 +10,7 @@ from benchmarks import generator, load, profile
 from benchmarks.growth import FILL, fill
 from benchmarks.peers.upstream import Upstream
 from benchmarks.population import FUNDS_MICROS, id_of, populate
-from benchmarks.report import LOAD_BEFORE, PLACE, README, Figure, Section, alike, quoted, recorded, regressions
+from benchmarks.report import PLACE, README, Figure, Section, alike, quoted, recorded, regressions
 from farebox.config import Settings
 from farebox.gate import Gate
 from farebox.reconcile import compare
@@ -83,9 +83,9 @@ def test_more_cpu_a_message_is_a_regression_and_less_is_none() -> None:
 
 
 def test_only_what_was_measured_on_machines_alike_is_compared() -> None:
-    record = Section("s", [], machine=f"one CPU, Python 3.11.7{LOAD_BEFORE}0.1")
-    assert alike(record, Section("s", [], machine=f"one CPU, Python 3.11.7{LOAD_BEFORE}2.5"))
-    assert not alike(record, Section("s", [], machine=f"another CPU, Python 3.11.7{LOAD_BEFORE}0.1"))
+    record = Section("s", [], machine="one CPU, Python 3.11.7", load=0.1)
+    assert alike(record, Section("s", [], machine="one CPU, Python 3.11.7", load=2.5))
+    assert not alike(record, Section("s", [], machine="another CPU, Python 3.11.7", load=0.1))
 
 
 def test_a_figure_says_which_bar_it_reaches() -> None:

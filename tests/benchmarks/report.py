@@ -12,7 +12,6 @@ PAGE = Path(__file__).parent / "results" / "bench.md"
 RECORD = PAGE.with_suffix(".json")
 README = Path(__file__).parents[2] / "README.md"
 PLACE = ("<!-- bench -->", "<!-- /bench -->")
-LOAD_BEFORE = ", load before "  # what stands behind it changes with each run of the same machine
 MAX_GROWTH = 0.15  # of CPU per message against the record; the rest is what two runs of the same code differ by
 
 
@@ -69,6 +68,7 @@ class Section:
     cpu: Mapping[str, float] = field(default_factory=dict)  # CPU per message in units of the bare proxy's, by what
     failed: bool = False
     machine: str = ""
+    load: float = 0.0  # of the machine before, which changes with each run of the same one
     at: str = ""
 
 
@@ -84,7 +84,7 @@ def regressions(before: Mapping[str, float], now: Mapping[str, float]) -> list[s
 
 def alike(one: Section, other: Section) -> bool:
     """Tell whether two were measured on machines alike: on another, ours and the bare proxy do not slow down alike."""
-    return one.machine.rpartition(LOAD_BEFORE)[0] == other.machine.rpartition(LOAD_BEFORE)[0]
+    return one.machine == other.machine
 
 
 def recorded() -> dict[str, Section]:
@@ -134,7 +134,8 @@ def page(sections: Mapping[str, Section]) -> list[str]:
     ]
     lines += table(head, (figure.row() for section in sections.values() for figure in section.figures))
     for section in sections.values():
-        lines += ["", f"## {section.title}", "", f"{section.at}, {section.machine}.", *section.notes]
+        lines += ["", f"## {section.title}", "", f"{section.at}, {section.machine}, load before {section.load:.1f}."]
+        lines += section.notes
         if section.details:
             lines += ["", *section.details]
         if section.cpu:

@@ -80,7 +80,7 @@ class _Plan:
 
     def fit(self, national: str) -> Fit:
         """Tell how well a national number, without prefix, fits."""
-        if len(national) not in self.lengths or not self.shape.fullmatch(national):
+        if not self.has_shape(national):
             return Fit.NONE
         if self.mobile.fullmatch(national):
             return self.mobile_fit

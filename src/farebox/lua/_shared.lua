@@ -15,13 +15,13 @@ end
 
 -- What is known of a recipient counts for one epoch of the wallet: its hash names that epoch in `epoch`. One without a
 -- hash has nothing open, once all of the number's users were read (`filled` in the wallet). Any other must be read first.
-local function counts(of, epoch, filled)
+local function epoch_counts(of, epoch, filled)
     return of == epoch or (not of and filled == '1')
 end
 
 local function is_known(recipient, epoch, filled)
     local of = redis.call('HGET', recipient, 'epoch')
-    return counts(of, epoch, filled), of
+    return epoch_counts(of, epoch, filled), of
 end
 
 -- The hashes of recipients have no expiry: forget.lua deletes those in which everything has long ended. One that a version

@@ -195,7 +195,7 @@ local function read_recipients(parts)
         if not states[part.recipient] then
             local state, fields = {}, redis.call('HGETALL', part.recipient)
             for i = 1, #fields, 2 do state[fields[i]] = fields[i + 1] end
-            if mode ~= 'dry' and not counts(state.epoch, epoch, filled) then return false end
+            if mode ~= 'dry' and not epoch_counts(state.epoch, epoch, filled) then return false end
             states[part.recipient] = state
         end
         part.state = states[part.recipient]
