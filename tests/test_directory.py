@@ -45,6 +45,25 @@ async def test_the_event_loop_turns_while_many_rows_are_read(
     assert set(known(gate.directory)) == {id_of(number) for number in range(1, NUMBERS + 1)}
 
 
+async def test_numbers_that_are_alike_are_priced_as_one(settings: Settings, gate: Gate) -> None:
+    assert settings.database_url is not None
+    await populate(settings.database_url, 5, app_url="http://127.0.0.1:9")
+    ledger, ids = gate.ledger, [id_of(number) for number in range(1, 6)]
+    pool = ledger._pool
+    await pool.execute("UPDATE number SET auth_international = true WHERE number_id = $1", ids[2])
+    await pool.execute("UPDATE number SET display_phone_number = '+91 98123 00000' WHERE number_id = $1", ids[3])
+    await pool.execute("UPDATE number SET waba_id = 'another' WHERE number_id = $1", ids[4])
+    for start_ms in (None, 1_700_000_000_000):
+        if start_ms is not None:
+            await pool.execute("INSERT INTO auth_international VALUES ('bench', '', to_timestamp(1700000000))")
+        await gate.directory.load_numbers(ledger)
+        first, same, ruled, indian, elsewhere = [gate.directory.numbers[number_id] for number_id in ids]
+        assert same.abroad is first.abroad
+        assert (ruled.abroad.ruled, indian.abroad.home) == (True, "IN")
+        assert [number.abroad.starts.get("") for number in (first, ruled, indian)] == [start_ms] * 3
+        assert elsewhere.abroad.starts == {}
+
+
 class _Read:
     """A ledger whose answers are here already, so that nothing but the reading itself takes turns."""
 

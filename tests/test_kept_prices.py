@@ -144,11 +144,29 @@ def test_a_number_that_was_read_again_has_its_new_terms() -> None:
     assert utility(number, TARIFFS).offer.terms[-1].fare_micros == 3_400
 
 
+def test_numbers_that_are_alike_share_what_is_kept() -> None:
+    number = make_number()
+    assert TARIFFS.at(replace(number, number_id="another"), AROUND) is TARIFFS.at(number, AROUND)
+    # Everything else that a price depends on.
+    others = [
+        replace(number, regime="pmp-2026-10"),
+        replace(number, currency="COP"),
+        replace(number, zone=ZoneInfo("Pacific/Honolulu")),  # where it is the day before
+        replace(number, markup=Markup(fixed_micros=1)),
+        replace(number, abroad=Abroad("US", None, {})),
+        replace(number, volume=Volume({})),
+    ]
+    found = [TARIFFS.at(other, AROUND) for other in [number, *others]]
+    assert len({id(in_force) for in_force in found}) == len(found)
+    for in_force, other in zip(found, [number, *others], strict=True):
+        assert said(in_force) == said(anew(other, AROUND), known=False)
+
+
 def test_no_more_is_kept_than_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "MAX_KEPT", 3)
     monkeypatch.setattr(fare, "MAX_KNOWN", 3)
     monkeypatch.setattr(TARIFFS, "_kept", {})
-    numbers = [replace(make_number(), number_id=str(place)) for place in range(8)]
+    numbers = [make_number(markup=Markup(fixed_micros=place)) for place in range(8)]
     for number in numbers * 2:
         assert said(TARIFFS.at(number, AROUND)) == said(anew(number, AROUND), known=False)
         assert len(TARIFFS.at(number, AROUND).known) <= 3

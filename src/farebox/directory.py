@@ -160,13 +160,11 @@ class Directory:
             numbers: dict[str, Number] = {}
             wabas: dict[str, list[Number]] = {}
             secrets_: dict[bytes, list[Number]] = {}
-            starts, tiers, limits = await _starts(ledger), await _tiers(ledger), await _limits(ledger)
+            abroads, tiers, limits = _Abroads(await _starts(ledger)), await _tiers(ledger), await _limits(ledger)
             for row in await ledger.fetch("all_numbers"):
                 volume = tiers.get(row["waba_id"], NO_VOLUME)
                 try:
-                    number = self._opened(
-                        _number(row, starts.get(row["waba_id"], {}), volume, tuple(limits.get(row["number_id"], ())))
-                    )
+                    number = self._opened(_number(row, abroads, volume, tuple(limits.get(row["number_id"], ()))))
                 except VaultError as error:
                     if not self.numbers:
                         raise  # at the start: with the wrong keys nothing can be right
@@ -251,6 +249,20 @@ async def _starts(ledger: Ledger) -> dict[str, dict[str, int]]:
     return starts
 
 
+class _Abroads:
+    """Whom numbers reach at authentication-international rates: numbers that are alike in it share one object."""
+
+    def __init__(self, starts: dict[str, dict[str, int]]) -> None:
+        self._starts = starts
+        self._known: dict[tuple[str, str, bool | None], Abroad] = {}
+
+    def of(self, waba_id: str, home: str, ruled: bool | None) -> Abroad:  # noqa: FBT001  as the ledger has it
+        key = (waba_id if waba_id in self._starts else "", home, ruled)
+        if key not in self._known:
+            self._known[key] = Abroad(home, ruled, self._starts.get(waba_id, {}))
+        return self._known[key]
+
+
 async def _tiers(ledger: Ledger) -> dict[str, Volume]:
     """Return the volume tiers that accounts have reached."""
     tiers: dict[str, dict[tuple[str, str, str], tuple[tuple[int, int], ...]]] = {}
@@ -260,9 +272,8 @@ async def _tiers(ledger: Ledger) -> dict[str, Volume]:
     return {waba_id: Volume(own) for waba_id, own in tiers.items()}
 
 
-def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume, limits: tuple[Limit, ...]) -> Number:
+def _number(row: asyncpg.Record, abroads: _Abroads, volume: Volume, limits: tuple[Limit, ...]) -> Number:
     recipients = Recipients.of_business(row["display_phone_number"])
-    abroad = Abroad(recipients.country, row["auth_international"], starts)
     return Number(
         number_id=row["number_id"],
         account_id=row["account_id"],
@@ -283,7 +294,7 @@ def _number(row: asyncpg.Record, starts: dict[str, int], volume: Volume, limits:
         low_balance_at_micros=row["low_balance_at_micros"],
         markup=Markup(row["markup_ppm"], row["markup_fixed_micros"], row["tax_ppm"]),
         recipients=recipients,
-        abroad=abroad,
+        abroad=abroads.of(row["waba_id"], recipients.country, row["auth_international"]),
         volume=volume,
         limits=limits,
         throughput=row["throughput"],

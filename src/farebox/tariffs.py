@@ -11,16 +11,15 @@ from farebox.core.tariff import Tariff, UnpricedError
 from farebox.directory import Number
 from farebox.tariff_files import AUTO, load_folder
 
-MAX_KEPT = 2_000  # numbers whose prices are kept at hand, a few kB each; a bound on memory
+MAX_KEPT = 2_000  # kinds of numbers whose prices of a day are kept at hand, a few kB each; a bound on memory
 MINUTE_MS = 60_000
 NEVER_MS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What prices a number's messages on a day, in the span of it in which nothing of the number's account changes."""
+    """What prices messages on a day, in the span of it in which nothing of the business account changes."""
 
-    number: Number
     in_force: InForce
     since_ms: int
     until_ms: int
@@ -34,7 +33,7 @@ class Tariffs:
         self._by_date: list[Tariff] = []
         self._by_name: dict[str, Tariff] = {}
         self._seen: object = None
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[tuple[object, ...], _Kept] = {}  # by the day, and all of a number that prices depend on
         self.reload()
 
     def reload(self) -> bool:
@@ -73,13 +72,10 @@ class Tariffs:
         in its currency.
         """
         day, everything = local_day(now_ms, number.zone), self._kept
-        kept = everything.get(number.number_id)
-        if (
-            kept is not None
-            and kept.number is number  # an object that was read again may have other terms
-            and kept.in_force.day == day
-            and kept.since_ms <= now_ms < kept.until_ms
-        ):
+        # Numbers that are alike in this share it, with every price that was worked out for one of them.
+        alike = (day, number.regime, number.currency, number.markup, number.abroad, number.volume)
+        kept = everything.get(alike)
+        if kept is not None and kept.since_ms <= now_ms < kept.until_ms:
             return kept.in_force
         tariff = self.of(number.regime, day)
         in_force = InForce(
@@ -87,7 +83,7 @@ class Tariffs:
         )
         if len(everything) >= MAX_KEPT:
             everything.clear()
-        everything[number.number_id] = _Kept(number, in_force, *_span(number, now_ms))
+        everything[alike] = _Kept(in_force, *_span(number, now_ms))
         return in_force
 
     def regime_at(self, number: Number, now_ms: int) -> tuple[Tariff, date]:

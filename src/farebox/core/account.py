@@ -112,7 +112,7 @@ def _milliseconds(value: object) -> int | None:
     return int(text) * 1000 if text.isascii() and text.isdigit() and int(text[:20]) < _MAX_SECONDS else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one of an account stands for itself: its numbers share it
 class Abroad:
     """Which users a business reaches at authentication-international rates.
 
@@ -137,7 +137,7 @@ class Abroad:
         return start_ms is not None and start_ms <= now_ms
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # as Abroad
 class Volume:
     """The volume tiers an account has reached: (region, category, month) -> (time, first message) of each.
 

@@ -14,8 +14,8 @@ to `/me` (Graph's batch of calls), another path that ends in a send's name.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from farebox.core.reply import Dialect
@@ -30,6 +30,7 @@ _ID = re.compile(r"\d{1,64}")
 # What ends or changes a path for some readers and not for others; no path of WhatsApp has any of it. An HTTP client
 # cuts a fragment off, so that `/messages#x` would arrive as `/messages`.
 _STRAY = re.compile(r"[\x00-\x20\x7f#;?\\]|//")
+_READING = ("GET", "HEAD", "OPTIONS", "DELETE")  # methods that send nothing, wherever they lead
 # Graph takes the fields of a call from the query as well as from the body, and `method` replaces the HTTP method.
 _SEND_FIELDS = frozenset(
     {"to", "recipient", "recipient_type", "type", "template", "category", "text", "status", "method", "batch"}
@@ -44,8 +45,7 @@ class UnknownSendError(BadPathError):
     """The path looks like a send and is none that is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a request leads. `ids` are what could name a number or an account: segments, and `phone_number_id`.
 
     `send`: it is metered; `call`: as a call, not as a message.
@@ -80,36 +80,33 @@ def read_path(
 
 def _classify(method: str, raw_path: str, query: str, d360_key: bool, pass_unknown_sends: bool) -> Route:  # noqa: FBT001
     segments = _segments(raw_path)
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = parse_qsl(query, keep_blank_values=True) if query else []
     fields = {name for name, _ in pairs}
     if "method" in fields or "batch" in fields:
         raise BadPathError("method and batch in the query are not supported; make the call itself")
     # Media ids say nothing about their number, so clients of several numbers name it beside them.
     named = [value for name, value in pairs if name == "phone_number_id"]
-    ids = tuple(id_ for id_ in [*segments, *named] if _ID.fullmatch(id_))
-    passes = Route(send=False, number_id=None, dialect=dialect_of(raw_path, d360_key=d360_key), ids=ids)
-    if method in ("GET", "HEAD", "OPTIONS", "DELETE"):
-        return passes
+    ids = tuple([id_ for id_ in [*segments, *named] if _ID.fullmatch(id_)])
     last = segments[-1].lower() if segments else ""
     if method == "POST":
         _refuse_disguises(segments)
     known = last in SEND_NAMES or last == CALLS
-    if not known and not (method == "POST" and _looks_like_send(last)):
-        return passes
-    if method != "POST":
-        raise BadPathError(f"a message is sent with POST, not with {method}")
-    if known and fields & _SEND_FIELDS:
-        raise BadPathError(
-            f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"
-        )
-    send = _send(segments, ids) if known else None
-    if send is not None:
-        return send
-    if pass_unknown_sends:
-        return passes
-    raise UnknownSendError(
-        f"{last[:40]} looks like a send but is none that is known; use /{{version}}/{{phone number id}}/messages"
-    )
+    if method not in _READING and (known or (method == "POST" and _looks_like_send(last))):
+        if method != "POST":
+            raise BadPathError(f"a message is sent with POST, not with {method}")
+        if known and fields & _SEND_FIELDS:
+            raise BadPathError(
+                f"{', '.join(sorted(fields & _SEND_FIELDS))} must be in the body of a send, not in its query"
+            )
+        send = _send(segments, ids) if known else None
+        if send is not None:
+            return send
+        if not pass_unknown_sends:
+            raise UnknownSendError(
+                f"{last[:40]} looks like a send but is none that is known; "
+                "use /{version}/{phone number id}/messages"
+            )
+    return Route(send=False, number_id=None, dialect=dialect_of(raw_path, d360_key=d360_key), ids=ids)
 
 
 # Sends go to few paths, and one without a query holds no token.
@@ -136,7 +133,7 @@ def _looks_like_send(last: str) -> bool:
 def _refuse_disguises(segments: list[str]) -> None:
     if _takes_batches(segments):
         raise BadPathError("batches of calls are not supported; make each call on its own")
-    if not SEND_NAMES.isdisjoint(segment.lower() for segment in segments[:-1]):
+    if not SEND_NAMES.isdisjoint([segment.lower() for segment in segments[:-1]]):
         # Below a send only marking as read is known, and that is a PUT.
         raise BadPathError("nothing is posted below /messages; send with POST /messages, mark as read with PUT")
 
