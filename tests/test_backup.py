@@ -1,4 +1,4 @@
-"""The ledger is dumped, goes on, is lost, and the dump is restored beside a Redis that knows more: as README says."""
+"""The ledger is dumped, goes on, is lost, and is restored beside a Redis that knows more, as docs/operating.md says."""
 
 import asyncio
 from collections.abc import AsyncIterator

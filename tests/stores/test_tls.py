@@ -22,7 +22,7 @@ from stores import local_postgres
 from stores.servers import Valkey, start_valkey
 from stores.tls import Certificates, relay
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+OPERATING = (Path(__file__).parent.parent.parent / "docs/operating.md").read_text()
 USER_PASSWORD = "of:the/wallets"
 PATIENCE_S = 5
 
@@ -59,7 +59,7 @@ async def tls_stores(request: pytest.FixtureRequest, open_folder: Path) -> Async
             f"?sslmode=verify-full&sslrootcert={quote(str(certificates.ca_file))}"
         )
         valkey = await start_valkey(stack, folder / "valkey", {"requirepass": "root's"}, login={"password": "root's"})
-        await valkey.client.execute_command("ACL", "SETUSER", *readmes_rights())
+        await valkey.client.execute_command("ACL", "SETUSER", *documented_rights())
         tls_port = await relay(stack, valkey.port, certificates.context)
         redis_url = (
             f"rediss://farebox:{quote(USER_PASSWORD, safe='')}@localhost:{tls_port}"
@@ -69,9 +69,9 @@ async def tls_stores(request: pytest.FixtureRequest, open_folder: Path) -> Async
         yield Stores(database_url, redis_url, certificates.ca_file, others.ca_file, valkey)
 
 
-def readmes_rights() -> list[str]:
-    """The rights that README gives the user `farebox`, with the test's password."""
-    (line,) = re.findall(r"^ +ACL SETUSER ((?:.*\\\n)*.*)", README, re.MULTILINE)
+def documented_rights() -> list[str]:
+    """The rights that docs/operating.md gives the user `farebox`, with the test's password."""
+    (line,) = re.findall(r"^ +ACL SETUSER ((?:.*\\\n)*.*)", OPERATING, re.MULTILINE)
     words = line.replace("\\\n", " ").replace("'", "").split()
     return [f">{USER_PASSWORD}" if word.startswith(">") else word for word in words]
 
@@ -100,7 +100,7 @@ async def test_a_message_is_sent_settled_and_reconciled(tls_stores: Stores, tmp_
         assert await tls_stores.valkey.client.keys("*:user:*") == []
         assert await world.differences() == []
     denied = [entry["object"] for entry in await tls_stores.valkey.client.acl_log() if entry["reason"] != "auth"]
-    assert denied == [], "README's rights lack a command"
+    assert denied == [], "the documented rights lack a command"
 
 
 @pytest.mark.parametrize("wrong", ["CA", "name", "password", "no TLS"])
