@@ -273,10 +273,10 @@ def test_a_process_that_logs_writes_its_lines_and_says_which_it_could_not() -> N
 
 
 def test_ids_of_requests_tell_them_apart() -> None:
-    given = [logs.start_request("", "") for _ in range(1000)]
+    given = [logs.start_request({}) for _ in range(1000)]
     assert len(set(given)) == 1000
     assert all(re.fullmatch(r"[0-9a-f]{16}", request_id) for request_id in given)
-    assert logs.start_request("shop-17", TRACEPARENT) == logs.request_id() == "shop-17"
+    assert logs.start_request({"X-Request-Id": "shop-17", "traceparent": TRACEPARENT}) == logs.request_id() == "shop-17"
     assert logs._trace_id.get() == TRACEPARENT.split("-")[1]
-    assert logs.start_request("a b", "") != "a b"
+    assert logs.start_request({"X-Request-Id": "a b"}) != "a b"
     assert logs._trace_id.get() == ""

@@ -21,7 +21,7 @@ PROOF_PARAMETERS = ("appsecret_proof", "appsecret_time")
 NOT_PASSED_ON = ("Expect", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 
 # Honoured here, so that a send's answer does not depend on what an upstream may one day make of it.
-HONOURED_HERE = ("Idempotency-Key",)
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 class Request(NamedTuple):
@@ -92,7 +92,7 @@ class Call(NamedTuple):
                 scheme, _ = _credentials(headers.get("Authorization", ""))
                 headers["Authorization"] = f"{scheme} {self.upstream_token}"
         headers["Accept-Encoding"] = "identity"
-        for name in NOT_PASSED_ON + (HONOURED_HERE if self.route.send else ()):
+        for name in (*NOT_PASSED_ON, IDEMPOTENCY_KEY) if self.route.send else NOT_PASSED_ON:
             headers.popall(name, None)
         return headers
 

@@ -16,16 +16,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import HttpVersion11
 from multidict import MultiMapping
 
-from farebox.access import Call
+from farebox.access import IDEMPOTENCY_KEY, Call
 from farebox.connections import NotSentError, header_lines
 from farebox.directory import Directory
+from farebox.logs import REQUEST_ID, TRACEPARENT
 from farebox.traces import tracing
 
 END = b"\r\n\r\n"
 MAX_HEADS = 2_000  # that are kept: an application has one for each length of its messages
 MAX_KEPT_BYTES = 4_096  # of a head that is kept; most are below 500
 # A head with one of these is another one each time: kept, it would push out those that come again.
-ITS_OWN = ("Idempotency-Key", "X-Request-Id", "traceparent", "tracestate", "baggage")
+ITS_OWN = (IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT, "tracestate", "baggage")
 
 PlainSend = Callable[[str, str, MultiMapping[str]], Call | None]
 

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from farebox.access import IDEMPOTENCY_KEY
 from farebox.core.reply import Reply
 from farebox.gate import Gate
 from farebox.ledger import ClaimLostError, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
-HEADER = "Idempotency-Key"
 REPLAYED = ("Idempotency-Replayed", "true")  # stands in every answer that is told again and not made anew
 KEEP_MS = 86_400_000  # a day: longer than any client repeats a request
 MAX_KEY = 255  # characters; a UUID has 36
@@ -33,9 +33,9 @@ MAX_TRIES = 3  # a key may be released between our finding it in use and our rea
 RETRY_AFTER = ("Retry-After", "1")  # seconds; an attempt under way has its answer by then as a rule
 _KEY = re.compile(r'"([\x21-\x7e]{1,255})"|((?!")[\x21-\x7e]{1,255})')
 
-BAD_KEY = f"{HEADER} must be given once, as 1 to {MAX_KEY} visible ASCII characters without spaces."
-OTHER_BODY = f"This {HEADER} was used for another request; give every request a key of its own."
-IN_PROGRESS = f"A request with this {HEADER} is still in progress; ask again in a moment."
+BAD_KEY = f"{IDEMPOTENCY_KEY} must be given once, as 1 to {MAX_KEY} visible ASCII characters without spaces."
+OTHER_BODY = f"This {IDEMPOTENCY_KEY} was used for another request; give every request a key of its own."
+IN_PROGRESS = f"A request with this {IDEMPOTENCY_KEY} is still in progress; ask again in a moment."
 
 
 class BadKeyError(ValueError):

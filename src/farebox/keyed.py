@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from farebox import metrics
-from farebox.access import Call
+from farebox.access import IDEMPOTENCY_KEY, Call
 from farebox.batch import OverloadedError
 from farebox.core.hold import State
 from farebox.core.money import format_micros
@@ -25,7 +25,6 @@ from farebox.decisions import decided
 from farebox.directory import digest
 from farebox.gate import Gate
 from farebox.idempotency import (
-    HEADER,
     IN_PROGRESS,
     OTHER_BODY,
     REPLAYED,
@@ -84,7 +83,7 @@ def _keyed(gate: Gate, call: Call) -> Keyed:
     name = request.raw_path.rstrip("/").rpartition("/")[2]
     return Keyed(
         scope=f"send {call.number.number_id} {digest(call.client_token).hex()}",
-        key=read_key(request.headers.getall(HEADER)),
+        key=read_key(request.headers.getall(IDEMPOTENCY_KEY)),
         body=name.encode() + b"\n" + request.body,
         lease_ms=round(gate.settings.upstream_timeout_s * 1000) + LEASE_MARGIN_MS,
     )
@@ -141,7 +140,8 @@ def _unavailable(call: Call, error: Exception) -> Reply:
     log.warning("a keyed send was not taken: %s", error or "overloaded")
     decided("unavailable", message_class="none", category="none")
     sentence = (
-        f"{HEADER} can not be honoured at the moment. The message was not sent and nothing was charged; try again."
+        f"{IDEMPOTENCY_KEY} can not be honoured at the moment. "
+        "The message was not sent and nothing was charged; try again."
     )
     return _error(call, 503, sentence).with_headers(RETRY_AFTER)
 

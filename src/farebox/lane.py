@@ -22,9 +22,9 @@ from farebox.connections import header_lines
 from farebox.core.reply import Reply
 from farebox.gate import Gate
 from farebox.heads import END, Heads
-from farebox.logs import request_id
+from farebox.logs import REQUEST_ID, request_id
 from farebox.malformed import Server
-from farebox.server import REQUEST_ID, Gateway, refuse
+from farebox.server import Gateway, refuse
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,8 @@ from typing import Any, Literal, TextIO
 
 Format = Literal["text", "json"]
 
+REQUEST_ID = "X-Request-Id"  # as it came, or a new one; answers and log lines carry it
+TRACEPARENT = "traceparent"
 MAX_REQUEST_ID = 128
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:/+=@-]{{1,{MAX_REQUEST_ID}}}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")  # W3C Trace Context
@@ -41,8 +43,9 @@ _encode, _text = json.JSONEncoder(default=str).encode, encode_basestring_ascii
 _ids = random.Random()  # noqa: S311  ids of requests tell them apart and are no secret
 
 
-def start_request(given: str, traceparent: str = "") -> str:
+def start_request(headers: Mapping[str, str]) -> str:
     """Give the request at hand its id: the one that it brings, if it is one, else a new one; and note its trace."""
+    given, traceparent = headers.get(REQUEST_ID, ""), headers.get(TRACEPARENT, "")
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     _trace_id.set(found[1] if found else "")
     request_id = given if given and _REQUEST_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"

@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 from farebox import metrics, outage
-from farebox.access import Call
+from farebox.access import IDEMPOTENCY_KEY, Call
 from farebox.answered import give_back, note_accepted
 from farebox.answers import ids_of
 from farebox.connections import FateUnknownError, NotSentError, header_lines
@@ -31,7 +31,7 @@ from farebox.directory import Number
 from farebox.funds import Fare, Refused, Reserved
 from farebox.gate import UNAVAILABLE, Gate
 from farebox.groups import UnknownGroupError
-from farebox.idempotency import HEADER, Claim, leave
+from farebox.idempotency import Claim, leave
 from farebox.keyed import send_once
 from farebox.ledger import ClaimLostError, LedgerUnavailableError
 from farebox.refusal import refusal
@@ -58,7 +58,7 @@ async def send(gate: Gate, call: Call) -> Reply:
         return await _forward_unmetered(gate, call, None)
     if number.closed:
         return error_reply(call.route.dialect, status=403, code=CODE_PERMISSION, sentence=CLOSED)
-    if HEADER in call.request.headers:
+    if IDEMPOTENCY_KEY in call.request.headers:
         return await send_once(gate, call, partial(_send, gate, call, number, message))
     return await _send(gate, call, number, message, None)
 

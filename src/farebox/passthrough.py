@@ -15,7 +15,7 @@ from farebox.connections import CONNECT_TIMEOUT_S
 from farebox.core.links import rewrite_links, swap_token
 from farebox.core.reply import CODE_UNAVAILABLE, Reply, error_reply
 from farebox.gate import Gate
-from farebox.logs import request_id
+from farebox.logs import REQUEST_ID, request_id
 from farebox.upstream import end_to_end
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ async def pass_through(gate: Gate, call: Call, request: web.BaseRequest) -> web.
             response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_headers(answer))
             if answer.content_length is not None:
                 response.content_length = answer.content_length
-            response.headers.setdefault("X-Request-Id", request_id())
+            response.headers.setdefault(REQUEST_ID, request_id())
             if gate.leaving.is_set():
                 response.force_close()
             await response.prepare(request)

@@ -14,7 +14,7 @@ from farebox.core.reply import CODE_PARAMETER, CODE_UNAVAILABLE, Dialect, Reply,
 from farebox.doors import SECRET_HEADER, MetaDoor, SecretDoor
 from farebox.gate import Gate
 from farebox.inbound import receive, verify
-from farebox.logs import start_request
+from farebox.logs import REQUEST_ID, start_request
 from farebox.outbound import send
 from farebox.passthrough import pass_through, to_response
 from farebox.scopes import too_fast
@@ -31,7 +31,6 @@ NO_TUNNEL = (
 )
 FAILED = "The gateway failed on this request. Nothing more is known here; its log says why."
 NOT_PLAIN = ("Expect", "Content-Encoding", "Transfer-Encoding", "Trailer", "Upgrade")  # headers that ask for more
-REQUEST_ID = "X-Request-Id"  # as it came, or a new one; answers and log lines carry it
 
 
 class TooLargeError(Exception):
@@ -52,7 +51,7 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a fault of ours is an answer in the client's shape, never a stack trace."""
-        request_id = start_request(request.headers.get(REQUEST_ID, ""), request.headers.get("traceparent", ""))
+        request_id = start_request(request.headers)
         follow(request.headers)
         response = await self._answer(request)
         if not response.prepared:
@@ -126,7 +125,7 @@ class Gateway:
     async def send(self, call: Call) -> Reply:
         """Answer a plain send; a fault of ours is an answer in the client's shape, as in `handle`."""
         headers = call.request.headers
-        start_request(headers.get(REQUEST_ID, ""), headers.get("traceparent", ""))
+        start_request(headers)
         follow(headers)
         try:
             return await self._metered(call)

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
+from farebox.access import IDEMPOTENCY_KEY
 from farebox.acting import MAX_WHO, MAX_WHY, Actor, acting
 from farebox.admin.models import Nothing
 from farebox.admin.once import key_of, once
@@ -34,9 +35,8 @@ from farebox.batch import OverloadedError
 from farebox.config import Settings
 from farebox.core.reply import Reply
 from farebox.gate import Gate
-from farebox.idempotency import HEADER
 from farebox.ledger import LedgerUnavailableError
-from farebox.logs import request_id, start_request
+from farebox.logs import REQUEST_ID, request_id, start_request
 from farebox.passthrough import to_response
 from farebox.wallet import WalletUnavailableError
 
@@ -70,7 +70,7 @@ def _serve(admin: Admin, route: Route) -> Handler:
         path = _path(request)
         query = _checked(route.query, dict(request.query)) if route.query is not Nothing else Nothing()
         body = await _body(request, route.body) if route.takes_body else Nothing()
-        key = key_of(request.headers.getall(HEADER, [])) if route.writes else None
+        key = key_of(request.headers.getall(IDEMPOTENCY_KEY, [])) if route.writes else None
         signature = request.headers.get(SIGNATURE_HEADER, "")
         signed = Signed(await request.read(), signature) if request.path.startswith(SIGNED) else None
         ask = Ask(admin, path, query, body, key, signed)
@@ -174,10 +174,10 @@ def _bytes(header: str) -> bytes:
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Make a problem of everything that goes wrong. What nobody expected is logged, and says nothing to the client."""
-    given = start_request(request.headers.get("X-Request-Id", ""), request.headers.get("traceparent", ""))
+    given = start_request(request.headers)
     response = await _answer(request, handler)
     if not response.prepared:
-        response.headers.setdefault("X-Request-Id", given)
+        response.headers.setdefault(REQUEST_ID, given)
     return response
 
 

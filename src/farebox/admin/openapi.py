@@ -11,16 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from farebox.access import IDEMPOTENCY_KEY
 from farebox.admin.models import Nothing
 from farebox.admin.problems import MEDIA_TYPE, Problem
 from farebox.admin.routing import JSON, PATH_PARAMETERS, TEXT, Route
-from farebox.idempotency import HEADER, MAX_KEY
+from farebox.idempotency import MAX_KEY
 
 _REF = "#/components/schemas/{model}"
 _SEGMENT = re.compile(r"\{(\w+)\}")
 _KEY: Mapping[str, Any] = MappingProxyType(
     {
-        "name": HEADER,
+        "name": IDEMPOTENCY_KEY,
         "in": "header",
         "required": False,
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
