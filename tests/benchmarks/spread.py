@@ -1,5 +1,6 @@
 """What becomes of the speed when the load is spread: over two workers, and over a hundred thousand numbers."""
 
+import os
 from collections.abc import Mapping
 from statistics import median
 
@@ -24,7 +25,7 @@ async def measure_workers() -> Section:
         one, two = await stage.gateway(workers=1), await stage.gateway(workers=2)
         runs = await _in_turn({"one worker": (stage, one, 1), "two workers": (stage, two, 1)})
     name = f"two workers over one, at {CONNECTIONS} connections"
-    notes = ["Gateways, stores, upstream and generator share the machine's cores."]
+    notes = ["Gateways, stores, upstream and generator share the machine's cores.", _room(*runs.values())]
     return _section("Two workers", name, runs, WORKER_BARS, notes)
 
 
@@ -48,6 +49,17 @@ async def _in_turn(targets: Mapping[str, tuple[Stage, Running, int]]) -> dict[st
                 runs[name].append(load)
                 say(f"  round {number} of {ROUNDS}: {name}: {load.a_second:,.0f}/s")
     return runs
+
+
+def _room(one: list[Load], two: list[Load]) -> str:
+    """Say how much of the machine both use, and how much faster two could be if they used all of it."""
+    cores = os.cpu_count() or 1
+    busy = [median(sum(load.cpu_s.values()) / load.seconds for load in loads) for loads in (one, two)]
+    most = cores / busy[1] * median(ours.a_second / of_one.a_second for ours, of_one in zip(two, one, strict=True))
+    return (
+        f"Of {cores} cores one worker and all around it keep {busy[0]:.2f} busy, two {busy[1]:.2f}: with all of them "
+        f"two would be {most:.2f} of one."
+    )
 
 
 def _section(
