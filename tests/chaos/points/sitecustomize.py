@@ -19,10 +19,11 @@ ON_THE_WIRE_S = 0.03  # after a send began: its bytes have left by then, and Wha
 def reached(point: str) -> None:
     order, taken = FOLDER / point, FOLDER / f"{point}.{os.getpid()}"
     try:
+        name = order.read_text()  # before it is taken: whoever gave it puts it away as soon as it is
         order.rename(taken)
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.Signals[taken.read_text()])
+    os.kill(os.getpid(), signal.Signals[name])
 
 
 def watch(owner: Any, name: str, *, before: str = "", during: str = "", after: str = "") -> None:
