@@ -157,7 +157,7 @@ async def test_an_answer_leaves_no_circle_of_objects_behind() -> None:
 async def test_nothing_leaves_on_a_connection_that_has_just_ended() -> None:
     async with opened(OK) as (server, made):
         loop = asyncio.get_running_loop()
-        connection = await made._connect(loop, loop.time() + 5)
+        connection = await made._connect(loop.time() + 5)
         connection.close()
         with pytest.raises(NotSentError):
             await connection.exchange(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", loop.time() + 5)

@@ -25,7 +25,7 @@ class Batcher(Generic[Ask, Answer]):
 
     A batch is `max_batch` asks, or as many as together weigh so much: at least one, whatever it weighs.
 
-    What `flush` raises is raised for all of them; an exception among its answers for that one.
+    What `flush` raises is raised for all of them; an exception among its answers for that one. One event loop's.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class Batcher(Generic[Ask, Answer]):
         observe: Callable[[int, int], None] | None = None,
         weigh: Callable[[Ask], int] | None = None,
     ) -> None:
+        # Kept, because to be told which loop runs is a call of the system each time, and a send has three asks.
+        self._loop = asyncio.get_running_loop()
         self._weigh = weigh
         self._observe = observe  # told of every batch: its size, and how many wait for the next
         self._flush = flush
@@ -59,7 +61,7 @@ class Batcher(Generic[Ask, Answer]):
         """
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((ask, future))
         self._last = future
         if not may_gather or len(self._waiting) >= self._max_batch:
@@ -90,9 +92,9 @@ class Batcher(Generic[Ask, Answer]):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._runner = asyncio.create_task(self._run())
+            self._runner = self._loop.create_task(self._run())
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+            self._timer = self._loop.call_later(GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
         self._timer = None

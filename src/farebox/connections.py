@@ -47,6 +47,7 @@ class Connections:
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._authority = f"Host: {url.host_port_subcomponent}\r\n"
         self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()  # kept: to be told is a call of the system each time
         self._idle: deque[_Connection] = deque()  # the one used last at the right end
         self._open: set[_Connection] = set()
 
@@ -60,15 +61,15 @@ class Connections:
 
         `lines` are the headers as `header_lines` writes them.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
+        now = self._loop.time()
+        deadline = now + self._timeout_s
         head = self._first_lines(path_qs, len(body)) + lines + b"\r\n"
-        connection = self._take(loop.time()) or await self._connect(loop, deadline)
+        connection = self._take(now) or await self._connect(deadline)
         try:
             return await connection.exchange(head + body, deadline)
         finally:
             if connection.reusable:
-                connection.idle_since = loop.time()
+                connection.idle_since = self._loop.time()
                 self._idle.append(connection)
             else:
                 connection.close()
@@ -88,11 +89,11 @@ class Connections:
                 return connection
         return None
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, deadline: float) -> "_Connection":
+    async def _connect(self, deadline: float) -> "_Connection":
         name = self._host if self._tls else None
         try:
-            async with asyncio.timeout_at(min(deadline, loop.time() + CONNECT_TIMEOUT_S)):
-                _, connection = await loop.create_connection(
+            async with asyncio.timeout_at(min(deadline, self._loop.time() + CONNECT_TIMEOUT_S)):
+                _, connection = await self._loop.create_connection(
                     lambda: _Connection(self._open), self._host, self._port, ssl=self._tls, server_hostname=name
                 )
         except (OSError, TimeoutError) as error:

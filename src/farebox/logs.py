@@ -141,17 +141,20 @@ class TurnHandler(logging.StreamHandler[TextIO]):
         """Take a line; it is written when the turn ends, outside of a loop at once."""
         try:
             self._lines.append(self.format(record) + self.terminator)
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                loop = None
-            if loop is None or record.levelno >= logging.WARNING:
+            if record.levelno >= logging.WARNING:
                 self.flush()
-            elif self._turn_of is not loop:  # another one may have ended before its turn did
-                self._turn_of = loop
-                loop.call_soon(self._end_turn)
+            elif self._turn_of is None or self._turn_of.is_closed():  # it may have ended before its turn did
+                self._wait_for_the_end_of_the_turn()
         except Exception:
             self.handleError(record)
+
+    def _wait_for_the_end_of_the_turn(self) -> None:
+        try:
+            self._turn_of = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            self._turn_of.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
         self._turn_of = None

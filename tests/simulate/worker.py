@@ -57,10 +57,6 @@ class Complaints(logging.Handler):
         _world[0].kernel.complaints.append(f"logged: {record.getMessage()} {error!r}")
 
 
-def _random_bytes(size: int) -> bytes:
-    return _world[0].kernel.random.randbytes(size)
-
-
 def install(world: "World") -> None:
     """Let the product read the time and draw ids from this world."""
     _world[:] = [world]
@@ -71,7 +67,7 @@ def install(world: "World") -> None:
         monotonic_ns=lambda: _world[0].kernel.now_us * 1_000, time_ns=lambda: _world[0].clock_ms() * 1_000_000
     )
     farebox.clock.time = steady  # type: ignore[attr-defined]
-    farebox.rows.os = SimpleNamespace(urandom=_random_bytes)
+    farebox.rows._ten_random_bytes = lambda: _world[0].kernel.random.randbytes(10)
     farebox.unread.uuid4 = lambda: UUID(int=_world[0].kernel.random.getrandbits(128))  # type: ignore[attr-defined]
 
 
