@@ -104,6 +104,17 @@ async def test_it_means_what_it_means_as_a_whole(made: Any, seed: int) -> None:
             assert (head in many._known) == (head in whole._known), head
 
 
+async def test_a_key_that_ends_is_asked_for_each_time(made: Any) -> None:
+    many, head = made(), "POST /v23.0/101/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 2"
+    old, one = (head.format(key).encode() for key in ("fbx_old", "fbx_one"))
+    assert many.find(old, 1).call.key.name == "old"
+    assert (many._known, many._shapes) == ({}, {})
+    many.find(one, 1)
+    assert many._shapes, "it is like the one before"
+    assert many.find(old, 1).call.key.name == "old"
+    assert list(many._known) == [one]
+
+
 async def test_of_many_numbers_one_head_is_read_as_a_whole(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
     parsed = heads._parsed
