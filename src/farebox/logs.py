@@ -138,7 +138,7 @@ class TurnHandler(logging.StreamHandler[TextIO]):
         self._turn_of: asyncio.AbstractEventLoop | None = None  # the loop at the end of whose turn they are written
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line; it is written when the turn ends, outside of a loop at once."""
+        """Take a line; it is written when the turn ends, at once where no turn will."""
         try:
             self._lines.append(self.format(record) + self.terminator)
             if record.levelno >= logging.WARNING:

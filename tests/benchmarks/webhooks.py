@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -137,11 +138,10 @@ async def measure() -> Section:
                 wamids, own = wamids[share:], wamids[:share]
                 speeds[batch].append(await settle(stage, gateway.url, own, batch))
                 say(f"  {share:,} statuses, {batch} a webhook: {speeds[batch][-1]:,.0f}/s")
-        opened, before = 0, await used_bytes(client)
-        for count in WINDOWS:
+        before = await used_bytes(client)
+        for opened, count in pairwise((0, *WINDOWS)):
             users = range(FIRST_USER + opened, FIRST_USER + count)
             await post_all(gateway.url, (written(users[at : at + MESSAGES]) for at in range(0, len(users), MESSAGES)))
-            opened = count
             windows.append((await used_bytes(client) - before) / count)
         allocator = (await client.info("memory"))["mem_allocator"]
         say(f"  bytes of a window: {', '.join(f'{each:.0f}' for each in windows)}")
